@@ -1,0 +1,6 @@
+"""`python -m everycell`."""
+
+from everycell.cli import main
+
+if __name__ == "__main__":
+    main()

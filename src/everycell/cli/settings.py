@@ -1,0 +1,62 @@
+"""What `predict` can be told, on the command line and from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args
+
+from cyclopts import Group, Parameter, Token, validators
+
+Format = Literal["labels", "coco", "geojson", "table", "overlay"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+def _formats(_: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
+    given = [part.strip() for token in tokens for part in token.value.split(",")]
+    for part in given:
+        if part not in FORMATS:
+            raise ValueError(f"Unknown format {part!r}; known are {', '.join(FORMATS)}.")
+    return tuple(kind for kind in FORMATS if kind in given)
+
+
+def _channels(_: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
+    text = ",".join(token.value for token in tokens)
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"Expected channel numbers such as 1,2, got {text!r}.") from None
+
+
+_ONE_SCALE = Group(validator=validators.mutually_exclusive, show=False)
+_POSITIVE = validators.Number(gt=0, lt=float("inf"))
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """What decides the cells of an image, and what is written about them.
+
+    Attributes:
+        model: name of a model (`everycell models` lists them), or a .safetensors file.
+        formats: what to write, separated by commas.
+        mpp: micrometres per pixel, where the image files do not say it, or say it wrongly.
+        diameter: typical cell diameter in pixels, where micrometres per pixel are unknown.
+        score_thresh: keep cells that score at least this; by default the model's own threshold.
+        channels: channels that become red, green and blue, counted from 1, separated by commas.
+        device: where the network runs; auto takes a GPU if there is one.
+        bf16: compute in bfloat16 where the processor is fast at it.
+    """
+
+    model: Annotated[str, Parameter(name=["--model", "-m"])] = "nuclei"
+    formats: Annotated[
+        tuple[Format, ...],
+        Parameter(converter=_formats, n_tokens=1, negative="", metavar="LIST", show_default=",".join),
+    ] = FORMATS
+    mpp: Annotated[float | None, Parameter(group=_ONE_SCALE, validator=_POSITIVE)] = None
+    diameter: Annotated[float | None, Parameter(group=_ONE_SCALE, validator=_POSITIVE, metavar="PX")] = None
+    score_thresh: Annotated[float | None, Parameter(validator=validators.Number(gte=0, lte=1))] = None
+    channels: Annotated[
+        tuple[int, ...] | None, Parameter(converter=_channels, n_tokens=1, negative="", metavar="LIST")
+    ] = None
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    bf16: bool = True

@@ -1,0 +1,151 @@
+"""`everycell train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from everycell.config import RunSettings, read_toml
+from everycell.datasets import Dataset, JoinedDataset, Subset, near_duplicate_groups, open_dataset, thumbnail
+from everycell.errors import ConfigError, OutputError
+from everycell.models import InitReport
+from everycell.models.checkpoint import find_model, read_card
+from everycell.train import Trainer, TrainJob, get_preset
+
+
+def train(  # noqa: PLR0913 - one parameter per documented option
+    data: Annotated[list[Path], Parameter(metavar="DATA")],
+    /,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"], metavar="RUN")],
+    preset: str = "reference",
+    from_model: Annotated[str | None, Parameter(name="--from", metavar="MODEL")] = None,
+    config: Annotated[Path | None, Parameter(metavar="FILE.toml")] = None,
+    epochs: int | None = None,
+    init_weights: Annotated[str, Parameter(metavar="FILE")] = "imagenet",
+    limit: Annotated[int | None, Parameter(metavar="N")] = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    device: str = "auto",
+    bf16: bool = True,
+    data_name: str = "",
+    licence: str = "",
+) -> None:
+    """Train a model on folders of images with outlined cells.
+
+    Args:
+        data: folders that directly hold the samples; several are joined.
+        output: run folder for models, history and curves.
+        preset: baseline, reference or nuclei.
+        from_model: start from this everycell model, a name or a file, with its own model settings.
+        config: TOML file whose [model] and [train] settings replace those of the preset.
+        epochs: replaces the preset's.
+        init_weights: backbone weights: imagenet (downloaded), random, or a local .safetensors file, whole or partial.
+        limit: use only the first N images.
+        resume: go on with an interrupted run in the same folder.
+        overwrite: start anew although the run folder holds a run.
+        device: auto, cpu, cuda or mps.
+        bf16: bfloat16 convolutions where the device is faster with them.
+        data_name: what the model card says the model was trained on; the folders' names when empty.
+        licence: of the data, for the model card.
+    """
+    settings = _settings(preset, config, epochs, bf16=bf16)
+    start = find_model(from_model) if from_model else None
+    if start is not None:
+        settings = settings.model_copy(update={"model": read_card(start).settings})
+    if (output / "resume.safetensors").exists() and not (resume or overwrite):
+        raise OutputError(
+            f"{output}: holds a run already; give --resume to go on, --overwrite to start anew, or another folder"
+        )
+    dataset = _open(data, limit)
+    console = Console(stderr=True)
+    with console.status("reading images"):
+        groups = near_duplicate_groups([thumbnail(dataset.load(i).image) for i in range(len(dataset))])
+    job = TrainJob(
+        dataset=dataset,
+        settings=settings,
+        out=output,
+        init_weights=init_weights,
+        from_model=start,
+        groups=groups,
+        data_name=data_name or ", ".join(path.resolve().name for path in data),
+        licence=licence,
+        device=device,
+    )
+    with ProgressListener(console) as listener:
+        best = Trainer(job, listener).run(resume=resume)
+    print(f"best model: {best}")
+
+
+def _settings(preset: str, config: Path | None, epochs: int | None, *, bf16: bool) -> RunSettings:
+    values: dict[str, Any] = get_preset(preset).model_dump()
+    source = f"preset {preset}"
+    if config is not None:
+        source = str(config)
+        for table, changes in read_toml(config).items():
+            if table not in values or not isinstance(changes, dict):
+                raise ConfigError(f"{config}: unknown table [{table}]; valid are {', '.join(values)}")
+            values[table] |= changes
+    if epochs is not None:
+        values["train"]["epochs"] = epochs
+    if not bf16:
+        values["train"]["bf16"] = False
+    return RunSettings.parse(values, source)
+
+
+def _open(folders: list[Path], limit: int | None) -> Dataset:
+    parts = [open_dataset(folder) for folder in folders]
+    dataset: Dataset = parts[0] if len(parts) == 1 else JoinedDataset(parts)
+    if limit is None:
+        return dataset
+    if limit < 1:
+        raise ConfigError(f"--limit must be at least 1, got {limit}")
+    return Subset(dataset, range(min(limit, len(dataset))))
+
+
+class ProgressListener:
+    """Shows a run on the terminal: a bar with the time left, and a line an epoch."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+
+    def __enter__(self) -> ProgressListener:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def on_start(self, init: InitReport | None, counts: dict[str, int], total_steps: int) -> None:
+        """Say what was filled and how long the run is."""
+        if init is not None:
+            self.console.print(str(init), highlight=False)
+        sides = ", ".join(f"{count} images for {side}" for side, count in counts.items())
+        self.console.print(f"{sides}; {total_steps} steps", highlight=False)
+        self.task = self.progress.add_task("train", total=total_steps, epoch=1, loss=0.0)
+
+    def on_step(self, epoch: int, step: int, losses: dict[str, float]) -> None:
+        """Move the bar."""
+        self.progress.update(self.task, completed=step, epoch=epoch, loss=sum(losses.values()))
+
+    def on_epoch(self, row: dict[str, Any]) -> None:
+        """Print the epoch."""
+        cells = [f"epoch {row['epoch']}", f"train {row['train_loss']:.3f}", f"validation {row['val_loss']:.3f}"]
+        if row["val_map"] is not None:
+            cells.append(f"AP@[.5:.95] {row['val_map']:.3f}  AP50 {row['val_ap50']:.3f}  AP75 {row['val_ap75']:.3f}")
+            cells.append(f"F1@0.5 {row['val_f1_50']:.3f}")
+        self.console.print("  ".join(cells), highlight=False)

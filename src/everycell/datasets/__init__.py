@@ -1,0 +1,31 @@
+"""Layouts on disk → `Sample`."""
+
+from everycell.datasets.cell_folders import CellFolders as CellFolders
+from everycell.datasets.dataset import Dataset as Dataset
+from everycell.datasets.dataset import JoinedDataset as JoinedDataset
+from everycell.datasets.dataset import Subset as Subset
+from everycell.datasets.id_map import ImageId as ImageId
+from everycell.datasets.id_map import read_id_map as read_id_map
+from everycell.datasets.label_pairs import LabelPairs as LabelPairs
+from everycell.datasets.layouts import open_dataset as open_dataset
+from everycell.datasets.masks import MIN_INSTANCE_PX as MIN_INSTANCE_PX
+from everycell.datasets.splits import near_duplicate_groups as near_duplicate_groups
+from everycell.datasets.splits import split as split
+from everycell.datasets.splits import thumbnail as thumbnail
+from everycell.datasets.synthetic import synthetic_sample as synthetic_sample
+
+__all__ = [
+    "MIN_INSTANCE_PX",
+    "CellFolders",
+    "Dataset",
+    "ImageId",
+    "JoinedDataset",
+    "LabelPairs",
+    "Subset",
+    "near_duplicate_groups",
+    "open_dataset",
+    "read_id_map",
+    "split",
+    "synthetic_sample",
+    "thumbnail",
+]

@@ -1,0 +1,57 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from everycell.errors import OutputError
+
+_ADVICE = {
+    errno.ENOSPC: "free some space or choose another folder",
+    errno.EDQUOT: "free some space or choose another folder",
+    errno.ENOENT: "create the folder first",
+    errno.EISDIR: "a folder has this name: choose another name",
+}
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` (same suffix) that becomes `path` when the block ends well.
+
+    On any failure the temporary file is removed and an existing `path` is left as it was.
+
+    Raises:
+        OutputError: the file could not be written.
+    """
+    temporary = path.with_name(f".everycell-{uuid.uuid4().hex}{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, "choose a folder that you may write to")
+        raise OutputError(f"cannot write {path}: {error.strerror or error}; {advice}") from error
+    finally:
+        with suppress(OSError):  # it may never have come into being, below a file for example
+            temporary.unlink()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder `path` and those above it, if they are not there.
+
+    Raises:
+        OutputError: it cannot be made, or a file has its name.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {path}: {error.strerror or error}; choose another one") from error

@@ -1,0 +1,25 @@
+"""Files in and out: images, pixel sizes, atomic writing."""
+
+from everycell.files import atomic_write as atomic_write
+from everycell.files import write_bytes as write_bytes
+from everycell.io.images import read_image as read_image
+from everycell.io.images import to_image as to_image
+from everycell.io.inputs import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from everycell.io.inputs import find_images as find_images
+from everycell.io.inputs import image_stem as image_stem
+from everycell.io.inputs import is_image_name as is_image_name
+from everycell.io.raster import Raster as Raster
+from everycell.io.raster import read_raster as read_raster
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "Raster",
+    "atomic_write",
+    "find_images",
+    "image_stem",
+    "is_image_name",
+    "read_image",
+    "read_raster",
+    "to_image",
+    "write_bytes",
+]

@@ -1,0 +1,180 @@
+"""RoI pooling, mask targets from label layers, and heads that never paste a full-image mask."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss, maskrcnn_inference
+from torchvision.ops import MultiScaleRoIAlign, roi_align
+
+Target = dict[str, Tensor]
+Detections = dict[str, Tensor]
+
+
+class PyramidRoIAlign(MultiScaleRoIAlign):
+    """RoIAlign over the feature pyramid, in float32 whatever the features' precision.
+
+    With `aligned`, sampling is exact to the sub-pixel (Wu et al. 2019, detectron2's `aligned=True`); without, it is
+    torchvision's, which reads half a pixel off.
+    """
+
+    def __init__(self, levels: int, output_size: int, canonical_px: int, aligned: bool) -> None:
+        names = [str(i) for i in range(levels)]
+        super().__init__(names, output_size, sampling_ratio=2, canonical_scale=canonical_px)
+        self.aligned = aligned
+
+    def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
+        """Features of all boxes, float32 [boxes of all images, C, output_size, output_size]."""
+        features = {name: x[name].float() for name in self.featmap_names}
+        if not self.aligned:
+            return super().forward(features, boxes, image_shapes)
+        maps = list(features.values())
+        if self.scales is None or self.map_levels is None:
+            super().forward(features, [b[:0] for b in boxes], image_shapes)  # fixes the scales from the shapes
+        rois = torch.cat([F.pad(b, (1, 0), value=i) for i, b in enumerate(boxes)])
+        levels = self.map_levels(boxes)
+        out = maps[0].new_zeros((len(rois), maps[0].shape[1], *self.output_size))
+        for level, (feature, scale) in enumerate(zip(maps, self.scales, strict=True)):
+            index = torch.where(levels == level)[0]
+            if len(index):
+                pooled = roi_align(feature, rois[index], self.output_size, scale, self.sampling_ratio, aligned=True)
+                out = out.index_put((index,), pooled)
+        return out
+
+
+def mask_targets(
+    layers: Tensor, layer_of: Tensor, values: Tensor, boxes: Tensor, size: int, *, aligned: bool
+) -> Tensor:
+    """Truth masks of boxes, sampled straight from label layers.
+
+    Equals `torchvision.ops.roi_align` (adaptive sampling) of each cell's own full-image mask, without making one.
+
+    Args:
+        layers: int32 [L, H, W], label layers; a cell is the pixels of one value in one layer.
+        layer_of: int64 [P], layer of each box's cell.
+        values: int32 [P], value of each box's cell.
+        boxes: float32 [P, 4], xyxy, px of the layers.
+        size: side of the target, M.
+        aligned: pixel centres at half-integers, as `roi_align(aligned=True)`.
+
+    Returns:
+        float32 [P, M, M] in [0, 1].
+    """
+    _, height, width = layers.shape
+    shifted = boxes - 0.5 if aligned else boxes
+    extents = shifted[:, 2:] - shifted[:, :2]
+    if not aligned:
+        extents = extents.clamp(min=1.0)
+    grids = torch.ceil(extents / size).long().clamp(min=1)
+    targets = boxes.new_zeros((len(boxes), size, size))
+    for grid_x, grid_y in torch.unique(grids, dim=0).tolist():
+        index = torch.where((grids[:, 0] == grid_x) & (grids[:, 1] == grid_y))[0]
+        x = _sample_points(shifted[index, 0], extents[index, 0], size * grid_x)
+        y = _sample_points(shifted[index, 1], extents[index, 1], size * grid_y)
+        (x0, x1, fx), (y0, y1, fy) = _corners(x, width), _corners(y, height)
+        layer, value = layer_of[index, None, None], values[index, None, None]
+
+        def inside(rows: Tensor, columns: Tensor, layer: Tensor = layer, value: Tensor = value) -> Tensor:
+            return (layers[layer, rows[:, :, None], columns[:, None, :]] == value).float()
+
+        fx, fy = fx[:, None, :], fy[:, :, None]
+        top = inside(y0, x0) * (1 - fx) + inside(y0, x1) * fx
+        bottom = inside(y1, x0) * (1 - fx) + inside(y1, x1) * fx
+        outside = ((y < -1) | (y > height))[:, :, None] | ((x < -1) | (x > width))[:, None, :]
+        sampled = (top * (1 - fy) + bottom * fy).masked_fill(outside, 0.0)
+        targets[index] = F.avg_pool2d(sampled, (grid_y, grid_x))
+    return targets
+
+
+def _sample_points(start: Tensor, extent: Tensor, count: int) -> Tensor:
+    """Centres of `count` equal steps from `start` over `extent`, [P] → [P, count]."""
+    steps = (torch.arange(count, device=start.device) + 0.5) / count
+    return start[:, None] + extent[:, None] * steps
+
+
+def _corners(position: Tensor, limit: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Neighbour indices and the weight of the upper one, clamped as RoIAlign does at the border."""
+    position = position.clamp(0, limit - 1)
+    low = position.floor().long()
+    return low, (low + 1).clamp(max=limit - 1), position - low
+
+
+def mask_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Mean per-pixel binary cross-entropy of each box's own class (He et al. 2017).
+
+    Args:
+        logits: [P, classes, M, M].
+        labels: int64 [P], class of each box.
+        targets: float32 [P, M, M].
+    """
+    if not len(logits):
+        return logits.sum() * 0.0
+    own = logits[torch.arange(len(labels), device=labels.device), labels]
+    return F.binary_cross_entropy_with_logits(own, targets)
+
+
+class CellRoIHeads(RoIHeads):
+    """torchvision's RoI heads with masks left at the head's resolution and truth taken from label layers.
+
+    A target holds `boxes` float32 [N, 4], `labels` int64 [N], `layers` int32 [L, H, W], `layer_of` int64 [N] and
+    `values` int32 [N]. A detection holds `boxes`, `scores`, `labels` and `masks`, probabilities [N, 1, M, M].
+    """
+
+    aligned = False
+
+    def check_targets(self, targets: list[Target] | None) -> None:
+        """Targets carry label layers in place of torchvision's N × H × W masks."""
+        assert targets is not None and all("layers" in target for target in targets)
+
+    def forward(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+        targets: list[Target] | None = None,
+    ) -> tuple[list[Detections], dict[str, Tensor]]:
+        """Detections of each image without `targets`, the three loss terms with them."""
+        if targets is not None:
+            return [], self._losses(features, proposals, image_shapes, targets)
+        logits, deltas = self._classify(features, proposals, image_shapes)
+        boxes, scores, labels = self.postprocess_detections(logits, deltas, proposals, image_shapes)
+        masks = maskrcnn_inference(self._segment(features, boxes, image_shapes), labels)
+        return [
+            {"boxes": b, "scores": s, "labels": c, "masks": m}
+            for b, s, c, m in zip(boxes, scores, labels, masks, strict=True)
+        ], {}
+
+    def _classify(
+        self, features: dict[str, Tensor], boxes: list[Tensor], shapes: list[tuple[int, int]]
+    ) -> tuple[Tensor, Tensor]:
+        logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, boxes, shapes)))
+        return logits.float(), deltas.float()
+
+    def _segment(self, features: dict[str, Tensor], boxes: list[Tensor], shapes: list[tuple[int, int]]) -> Tensor:
+        pooled = self.mask_roi_pool(features, boxes, shapes)
+        return self.mask_predictor(self.mask_head(pooled)).float()
+
+    def _losses(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+        targets: list[Target],
+    ) -> dict[str, Tensor]:
+        proposals, matched, labels, regression = self.select_training_samples(proposals, targets)
+        logits, deltas = self._classify(features, proposals, image_shapes)
+        loss_classifier, loss_box = fastrcnn_loss(logits, deltas, labels, regression)
+        positive = [torch.where(label > 0)[0] for label in labels]
+        boxes = [box[index] for box, index in zip(proposals, positive, strict=True)]
+        mask_logits = self._segment(features, boxes, image_shapes)
+        truth = [
+            mask_targets(
+                t["layers"], t["layer_of"][m[i]], t["values"][m[i]], box, mask_logits.shape[-1], aligned=self.aligned
+            )
+            for t, m, i, box in zip(targets, matched, positive, boxes, strict=True)
+            if len(i)
+        ]
+        chosen = torch.cat([label[index] for label, index in zip(labels, positive, strict=True)])
+        loss_mask = mask_loss(mask_logits, chosen, torch.cat(truth) if truth else mask_logits[:, 0])
+        return {"loss_classifier": loss_classifier, "loss_box_reg": loss_box, "loss_mask": loss_mask}

@@ -1,0 +1,67 @@
+"""Named settings of a whole run: model, augmentation, schedule."""
+
+from __future__ import annotations
+
+from everycell.config import ModelSettings, RunSettings, TrainSettings
+from everycell.errors import ConfigError
+
+_SMALL_ANCHORS = (8, 16, 32, 64, 128)
+
+PRESETS: dict[str, RunSettings] = {
+    # The report's two systems: whole images, short side 512.
+    "baseline": RunSettings(
+        model=ModelSettings(resize_short_px=512),
+        train=TrainSettings(recipe="none"),
+    ),
+    "reference": RunSettings(
+        model=ModelSettings(backbone="resnet101", anchor_sizes=_SMALL_ANCHORS, mask_head="wide", resize_short_px=512),
+        train=TrainSettings(recipe="report"),
+    ),
+    # The shipped one-class model: slim, without layer4, at twice the image's scale, since half of the nuclei in
+    # fluorescence are under 14 px across.
+    "nuclei": RunSettings(
+        model=ModelSettings(
+            backbone="resnet18",
+            backbone_layers=3,
+            trainable_layers=4,
+            fpn_channels=128,
+            anchor_sizes=(16, 32, 64, 128),
+            box_head_channels=512,
+            mask_channels=128,
+            canonical_px=160,
+            aligned=True,
+            normalize="percentile",
+            magnification=2.0,
+            proposals_train=600,
+            proposals_test=2000,
+            box_batch_per_image=128,
+        ),
+        train=TrainSettings(
+            recipe="nuclei",
+            crop_px=256,
+            scale_jitter=(0.6, 1.3),
+            optimizer="adamw",
+            learning_rate=6e-4,
+            weight_decay=1e-2,
+            schedule="cosine",
+            warmup_steps=200,
+            clip_norm=5.0,
+            ema_decay=0.998,
+            epochs=16,
+            steps_per_epoch=500,
+            val_limit=24,
+            validate_every=4,
+        ),
+    ),
+}
+
+
+def get_preset(name: str) -> RunSettings:
+    """The preset called `name`.
+
+    Raises:
+        ConfigError: there is none; the message lists the known ones.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}; known are {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,10 @@
+"""Augmentation and normalisation, each with its own random generator."""
+
+from everycell.transforms.geometric import random_window as random_window
+from everycell.transforms.geometric import zoom as zoom
+from everycell.transforms.normalize import contrast_range as contrast_range
+from everycell.transforms.normalize import stretch as stretch
+from everycell.transforms.recipes import RECIPES as RECIPES
+from everycell.transforms.recipes import augment as augment
+
+__all__ = ["RECIPES", "augment", "contrast_range", "random_window", "stretch", "zoom"]
