@@ -30,8 +30,11 @@ class Settings(BaseModel):
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
             if first["type"] == "extra_forbidden":
+                owner: Any = cls
+                for part in first["loc"][:-1]:
+                    owner = owner.model_fields[part].annotation
                 raise ConfigError(
-                    f"{source}: unknown setting {key!r}; valid are {', '.join(cls.model_fields)}"
+                    f"{source}: unknown setting {key!r}; valid are {', '.join(owner.model_fields)}"
                 ) from None
             raise ConfigError(f"{source}: {key}: {first['msg']}, got {first['input']!r}") from None
 
@@ -99,7 +102,7 @@ class TrainSettings(Settings):
     ema_decay: float = Field(0.0, ge=0, lt=1, description="0 keeps no moving average of the weights")
     early_stopping: int | None = Field(None, ge=1, description="epochs without a better validation mAP")
     val_fraction: float = Field(0.1, gt=0, lt=1)
-    val_limit: int | None = Field(None, ge=1, description="validate each epoch on at most this many images")
+    val_limit: int | None = Field(None, ge=1, description="validate on at most this many images")
     validate_every: int = Field(1, ge=1)
     seed: int = 0
     bf16: bool = True
@@ -131,7 +134,7 @@ def to_toml(settings: Settings) -> str:
     lines: list[str] = []
     for key, value in settings.model_dump(mode="json", exclude_none=True).items():
         if isinstance(value, dict):
-            lines += [f"[{key}]", *(f"{k} = {json.dumps(v)}" for k, v in value.items()), ""]
+            lines += [f"[{key}]", *(f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in value.items()), ""]
         else:
-            lines.append(f"{key} = {json.dumps(value)}")
+            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
     return "\n".join(lines).rstrip() + "\n"

@@ -164,7 +164,7 @@ class TestLabelPairs:
         (np.full(SIZE, np.nan), r"a\.tif holds nan at row 0"),
         (np.full(SIZE, np.inf), r"a\.tif holds inf at row 0"),
         (np.full(SIZE, -3, np.int16), r"a\.tif holds -3 at row 0"),
-        (np.zeros((5, 6), np.uint8), r"a\.tif is 5 × 6 px, but its image is 12 × 20 px"),  # noqa: RUF001
+        (np.zeros((5, 6), np.uint8), r"a\.tif is 5 × 6 px, but its image is 12 × 20 px"),
         (np.zeros((*SIZE, 3), np.uint8), r"a\.tif has 3 channels"),
     ],
 )

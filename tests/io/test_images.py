@@ -193,7 +193,7 @@ class TestChannels:
 
     def test_unnamed_planes_are_taken_for_channels_only_on_request(self, tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / "a.tif", self.stains[:3], photometric="minisblack")
-        with pytest.raises(DataError, match=r"stack of 3 planes of 20 × 30 px.*--channels \(1 to 3\)"):  # noqa: RUF001
+        with pytest.raises(DataError, match=r"stack of 3 planes of 20 × 30 px.*--channels \(1 to 3\)"):
             read_image(tmp_path / "a.tif")
         np.testing.assert_array_equal(
             read_image(tmp_path / "a.tif", channels=[1, 2, 3]).pixels, self.stains[:3].transpose(1, 2, 0)
@@ -286,7 +286,7 @@ class TestErrors:
         monkeypatch.setattr("everycell.io.raster.MAX_VALUES", 1799)
         for name in ("a.tif", "a.png"):
             PIL.Image.fromarray(RGB).save(tmp_path / name)
-            with pytest.raises(DataError, match=r"holds 20 × 30 × 3 values.*export a region"):  # noqa: RUF001
+            with pytest.raises(DataError, match=r"holds 20 × 30 × 3 values.*export a region"):
                 read_image(tmp_path / name)
 
     def test_values_and_shapes_that_are_no_picture(self) -> None:

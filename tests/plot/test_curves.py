@@ -6,9 +6,9 @@ from matplotlib.colors import same_color
 from everycell.plot import plot_curves
 
 ROWS = [
-    {"epoch": 1, "train_loss": 2.0, "val_loss": 2.5, "val_map": None, "ap50": None, "lr": 0.1},
-    {"epoch": 2, "train_loss": 1.0, "val_loss": 1.5, "val_map": 0.4, "ap50": 0.7, "lr": 0.1},
-    {"epoch": 3, "train_loss": 0.5, "val_loss": 1.6, "val_map": 0.3, "ap50": 0.6, "lr": 0.1},
+    {"epoch": 1, "train_loss": 2.0, "val_loss": 2.5, "val_map": None, "val_ap50": None, "lr": 0.1},
+    {"epoch": 2, "train_loss": 1.0, "val_loss": 1.5, "val_map": 0.4, "val_ap50": 0.7, "lr": 0.1},
+    {"epoch": 3, "train_loss": 0.5, "val_loss": 1.6, "val_map": 0.3, "val_ap50": 0.6, "lr": 0.1},
 ]
 
 

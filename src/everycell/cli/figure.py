@@ -33,13 +33,13 @@ def figure(
     """
     # Imported here, so that help and wrong usage stay fast.
     from everycell.io import read_image
-    from everycell.plot import plot_panels, save_png
+    from everycell.plot import brighten, plot_panels, save_png
 
     picture = read_image(image)
     cells = _read_cells(pred, picture)
     if cells.image_size != picture.size:
         raise DataError(f"{pred} is for an image of (height, width) {cells.image_size}, but {image} has {picture.size}")
-    save_png(plot_panels(picture.pixels, cells, title=image.name), output)
+    save_png(plot_panels(brighten(picture.pixels), cells, title=image.name), output)
 
 
 def _read_cells(path: Path, image: Image) -> Instances:

@@ -11,7 +11,7 @@ import numpy as np
 
 from everycell.cli.settings import Format
 from everycell.formats import measure, write_coco, write_geojson, write_label_image, write_table
-from everycell.plot import overlay, save_png
+from everycell.plot import brighten, overlay, save_png
 from everycell.structures import Image, Instances
 
 _SUFFIXES: dict[Format, tuple[str, ...]] = {
@@ -58,7 +58,7 @@ def write_outputs(
             write_table(table, paths[".cells.csv"])
             write_table(table, paths[".cells.parquet"])
         if "overlay" in formats:
-            save_png(overlay(image.pixels, cells), paths[".overlay.png"])
+            save_png(overlay(brighten(image.pixels), cells), paths[".overlay.png"])
     except BaseException:
         for path in paths.values():
             with suppress(OSError):

@@ -10,14 +10,22 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from everycell.config import RunSettings, read_toml
-from everycell.datasets import Dataset, JoinedDataset, Subset, near_duplicate_groups, open_dataset, thumbnail
+from everycell.datasets import (
+    MIN_INSTANCE_PX,
+    Dataset,
+    JoinedDataset,
+    Subset,
+    near_duplicate_groups,
+    open_dataset,
+    thumbnail,
+)
 from everycell.errors import ConfigError, OutputError
-from everycell.models import InitReport
+from everycell.models import count_parameters
 from everycell.models.checkpoint import find_model, read_card
 from everycell.train import Trainer, TrainJob, get_preset
 
 
-def train(  # noqa: PLR0913 - one parameter per documented option
+def train(
     data: Annotated[list[Path], Parameter(metavar="DATA")],
     /,
     *,
@@ -64,7 +72,7 @@ def train(  # noqa: PLR0913 - one parameter per documented option
     dataset = _open(data, limit)
     console = Console(stderr=True)
     with console.status("reading images"):
-        groups = near_duplicate_groups([thumbnail(dataset.load(i).image) for i in range(len(dataset))])
+        groups = _duplicates(dataset, console)
     job = TrainJob(
         dataset=dataset,
         settings=settings,
@@ -95,6 +103,18 @@ def _settings(preset: str, config: Path | None, epochs: int | None, *, bf16: boo
     if not bf16:
         values["train"]["bf16"] = False
     return RunSettings.parse(values, source)
+
+
+def _duplicates(dataset: Dataset, console: Console) -> list[int]:
+    """Groups of near-duplicate images; says how many degenerate instances reading dropped."""
+    thumbnails, dropped = [], 0
+    for i in range(len(dataset)):
+        sample = dataset.load(i)
+        thumbnails.append(thumbnail(sample.image))
+        dropped += sample.dropped
+    if dropped:
+        console.print(f"dropped {dropped} instances of under {MIN_INSTANCE_PX} px", highlight=False)
+    return near_duplicate_groups(thumbnails)
 
 
 def _open(folders: list[Path], limit: int | None) -> Dataset:
@@ -130,13 +150,17 @@ class ProgressListener:
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
-    def on_start(self, init: InitReport | None, counts: dict[str, int], total_steps: int) -> None:
-        """Say what was filled and how long the run is."""
-        if init is not None:
-            self.console.print(str(init), highlight=False)
-        sides = ", ".join(f"{count} images for {side}" for side, count in counts.items())
-        self.console.print(f"{sides}; {total_steps} steps", highlight=False)
-        self.task = self.progress.add_task("train", total=total_steps, epoch=1, loss=0.0)
+    def on_start(self, trainer: Trainer) -> None:
+        """Say what was filled, what is trained and how long the run is."""
+        if trainer.init is not None:
+            self._say(str(trainer.init))
+        trainable, total = count_parameters(trainer.network)
+        classes = ", ".join(trainer.job.dataset.class_names)
+        self._say(f"{trainable:,} parameters are trained, of {total:,}; classes: {classes}")
+        train, validation = len(trainer.train_source.indices), len(trainer.val_source.indices)
+        steps = trainer.schedule.total_steps
+        self._say(f"{train} images for training, {validation} for validation; {steps:,} steps")
+        self.task = self.progress.add_task("train", total=steps, epoch=1, loss=0.0)
 
     def on_step(self, epoch: int, step: int, losses: dict[str, float]) -> None:
         """Move the bar."""
@@ -148,4 +172,7 @@ class ProgressListener:
         if row["val_map"] is not None:
             cells.append(f"AP@[.5:.95] {row['val_map']:.3f}  AP50 {row['val_ap50']:.3f}  AP75 {row['val_ap75']:.3f}")
             cells.append(f"F1@0.5 {row['val_f1_50']:.3f}")
-        self.console.print("  ".join(cells), highlight=False)
+        self._say("  ".join(cells))
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)

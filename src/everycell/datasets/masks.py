@@ -34,8 +34,8 @@ def read_mask(path: Path, size: tuple[int, int]) -> tuple[NDArray[np.int32], int
     if pixels.shape[2] != 1:
         raise DataError(f"{path} has {pixels.shape[2]} channels; a mask has one value per pixel")
     if pixels.shape[:2] != size:
-        got, expected = (f"{h} × {w}" for h, w in (pixels.shape[:2], size))  # noqa: RUF001
-        raise DataError(f"{path} is {got} px, but its image is {expected} px (height × width)")  # noqa: RUF001
+        got, expected = (f"{h} × {w}" for h, w in (pixels.shape[:2], size))
+        raise DataError(f"{path} is {got} px, but its image is {expected} px (height × width)")
     return _renumber(_whole_numbers(pixels[..., 0], path))
 
 

@@ -66,7 +66,7 @@ def _pick(sizes: Sequence[int], *, target: int, total: int) -> list[bool]:
 
 
 def thumbnail(image: Image) -> NDArray[np.float32]:
-    """Gray picture of 32 × 32 box means with mean 0 and length 1, float32 [1024]; zeros for a constant image."""  # noqa: RUF002
+    """Gray picture of 32 × 32 box means with mean 0 and length 1, float32 [1024]; zeros for a constant image."""
     gray = PIL.Image.fromarray(image.pixels).convert("L")
     small = np.asarray(gray.resize((THUMBNAIL_PX, THUMBNAIL_PX), PIL.Image.Resampling.BOX), np.float32).ravel()
     small = small - small.mean()

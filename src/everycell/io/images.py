@@ -43,7 +43,7 @@ def read_image(path: str | Path, *, channels: Sequence[int] | None = None) -> Im
     if raster.unknown_axis and channels is None:
         n, height, width = pixels.shape[2], *pixels.shape[:2]
         raise DataError(
-            f"{path} is a stack of {n} planes of {height} × {width} px on an unnamed axis; "  # noqa: RUF001
+            f"{path} is a stack of {n} planes of {height} × {width} px on an unnamed axis; "
             f"if they are channels choose some with --channels (1 to {n}), else export one plane"
         )
     return Image(_to_rgb(pixels, is_color, channels, str(path)), raster.mpp)

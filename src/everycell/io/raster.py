@@ -156,7 +156,7 @@ def _to_hwc(pixels: NDArray[Any], axes: str, channel_axis: str) -> NDArray[Any]:
 
 def _check_size(shape: Sequence[int], path: Path) -> None:
     if math.prod(shape) > MAX_VALUES:
-        size = " × ".join(str(n) for n in shape)  # noqa: RUF001
+        size = " × ".join(str(n) for n in shape)
         raise DataError(f"{path} holds {size} values, more than the 3 · 2^30 read at once; export a region of it")
 
 

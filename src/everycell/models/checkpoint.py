@@ -18,7 +18,7 @@ from torch import Tensor
 from everycell.config import ModelSettings, Settings
 from everycell.errors import ConfigError, ModelError
 from everycell.files import write_bytes
-from everycell.models.backbones import thaw_norms_like
+from everycell.models.backbones import freeze, thaw_norms_like
 from everycell.models.mask_rcnn import CellMaskRCNN
 
 _KEY = "everycell"
@@ -77,13 +77,14 @@ def load_network(path: Path) -> tuple[CellMaskRCNN, ModelCard]:
         ModelError: the file is missing, damaged, or not an everycell model.
     """
     card, state = _read(path, tensors=True)
-    network = CellMaskRCNN(card.settings, len(card.class_names))
-    thaw_norms_like(network.backbone.body, {k.removeprefix("backbone.body."): v for k, v in state.items()})
     try:
+        network = CellMaskRCNN(card.settings, len(card.class_names))
+        thaw_norms_like(network.backbone.body, {k.removeprefix("backbone.body."): v for k, v in state.items()})
         network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-    except RuntimeError as error:
+    except (ConfigError, RuntimeError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise ModelError(f"{path}: weights do not fit the settings in its card ({reason}); get the file anew") from None
+    freeze(network.backbone, card.settings)
     return network.eval().to(memory_format=torch.channels_last), card
 
 

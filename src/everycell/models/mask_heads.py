@@ -46,7 +46,7 @@ def build_mask_head(settings: ModelSettings, num_classes: int) -> tuple[nn.Modul
     if settings.mask_head == "standard":
         predictor = MaskRCNNPredictor(channels, channels, num_classes)
         if settings.mask_dropout:
-            predictor.insert(2, nn.Dropout2d(settings.mask_dropout))
+            predictor.relu = nn.Sequential(predictor.relu, nn.Dropout2d(settings.mask_dropout))
         return head, predictor
     upsample = settings.mask_head == "wide28"
     return head, wide_predictor(channels, num_classes, upsample=upsample, dropout=settings.mask_dropout)

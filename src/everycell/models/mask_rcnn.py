@@ -17,7 +17,8 @@ from everycell.config import ModelSettings
 from everycell.errors import ConfigError
 from everycell.models.backbones import build_backbone
 from everycell.models.mask_heads import build_mask_head
-from everycell.models.roi_heads import CellRoIHeads, Detections, PyramidRoIAlign, Target
+from everycell.models.roi_align import PyramidRoIAlign
+from everycell.models.roi_heads import CellRoIHeads, Detections, Target
 
 STRIDE = 32  # images are padded to a multiple of this
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -48,7 +49,7 @@ class CellMaskRCNN(nn.Module):
         self.settings = settings
         self.num_classes = num_classes
         self.backbone = build_backbone(settings)
-        self.rpn = _build_rpn(settings)
+        self.rpn = build_rpn(settings)
         self.roi_heads = _build_roi_heads(settings, num_classes + 1)
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
@@ -95,7 +96,8 @@ class _mode:  # noqa: N801 - a context manager, read as a verb
         self.module.training = self.before
 
 
-def _build_rpn(settings: ModelSettings) -> RegionProposalNetwork:
+def build_rpn(settings: ModelSettings) -> RegionProposalNetwork:
+    """Region proposal network (Ren et al. 2015) with the anchors of `settings`."""
     anchors = AnchorGenerator(
         tuple((size,) for size in settings.anchor_sizes), (settings.anchor_ratios,) * len(settings.anchor_sizes)
     )

@@ -1,4 +1,4 @@
-"""RoI pooling, mask targets from label layers, and heads that never paste a full-image mask."""
+"""Mask targets from label layers, and heads that never paste a full-image mask."""
 
 from __future__ import annotations
 
@@ -6,41 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss, maskrcnn_inference
-from torchvision.ops import MultiScaleRoIAlign, roi_align
 
 Target = dict[str, Tensor]
 Detections = dict[str, Tensor]
-
-
-class PyramidRoIAlign(MultiScaleRoIAlign):
-    """RoIAlign over the feature pyramid, in float32 whatever the features' precision.
-
-    With `aligned`, sampling is exact to the sub-pixel (Wu et al. 2019, detectron2's `aligned=True`); without, it is
-    torchvision's, which reads half a pixel off.
-    """
-
-    def __init__(self, levels: int, output_size: int, canonical_px: int, aligned: bool) -> None:
-        names = [str(i) for i in range(levels)]
-        super().__init__(names, output_size, sampling_ratio=2, canonical_scale=canonical_px)
-        self.aligned = aligned
-
-    def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
-        """Features of all boxes, float32 [boxes of all images, C, output_size, output_size]."""
-        features = {name: x[name].float() for name in self.featmap_names}
-        if not self.aligned:
-            return super().forward(features, boxes, image_shapes)
-        maps = list(features.values())
-        if self.scales is None or self.map_levels is None:
-            super().forward(features, [b[:0] for b in boxes], image_shapes)  # fixes the scales from the shapes
-        rois = torch.cat([F.pad(b, (1, 0), value=i) for i, b in enumerate(boxes)])
-        levels = self.map_levels(boxes)
-        out = maps[0].new_zeros((len(rois), maps[0].shape[1], *self.output_size))
-        for level, (feature, scale) in enumerate(zip(maps, self.scales, strict=True)):
-            index = torch.where(levels == level)[0]
-            if len(index):
-                pooled = roi_align(feature, rois[index], self.output_size, scale, self.sampling_ratio, aligned=True)
-                out = out.index_put((index,), pooled)
-        return out
 
 
 def mask_targets(

@@ -19,7 +19,7 @@ def plot_curves(history: Sequence[Mapping[str, Any]] | pd.DataFrame) -> Figure:
     """Draw losses on the left (training blue, validation orange) and validation AP on the right.
 
     Args:
-        history: one row for each epoch with `epoch` and any of `train_loss`, `val_loss`, `val_map`, `ap50` and `lr`;
+        history: one row for each epoch with `epoch` and any of `train_loss`, `val_loss`, `val_map`, `val_ap50` and `lr`;
             values may be missing. The best `val_map` is marked.
     """
     rows = pd.DataFrame(history)
@@ -30,7 +30,7 @@ def plot_curves(history: Sequence[Mapping[str, Any]] | pd.DataFrame) -> Figure:
     _line(losses, rows, "val_loss", "validation", _ORANGE)
     losses.set(title="Loss", xlabel="epoch", ylabel="loss")
     losses.set_ylim(bottom=0)
-    _line(precision, rows, "ap50", "AP at IoU 0.5", _GREEN)
+    _line(precision, rows, "val_ap50", "AP at IoU 0.5", _GREEN)
     _line(precision, rows, "val_map", "mAP (IoU 0.5 … 0.95)", _ORANGE)
     precision.set(title="Validation AP", xlabel="epoch", ylabel="AP", ylim=(0, 1))
     _mark_best(precision, rows)

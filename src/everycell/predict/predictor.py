@@ -24,7 +24,9 @@ from everycell.structures import Image, Instances, MaskCrops
 from everycell.transforms import contrast_range, stretch, zoom
 
 _TILE_NETWORK_PX = 1536
+_STRIDE_NETWORK_PX = 32
 _MIN_HALO_PX = 32
+_SEAM_NETWORK_PX = 4  # how far two tiles may differ on a cell's centroid without losing the cell
 _MAX_ZOOM = 16.0
 
 
@@ -90,10 +92,11 @@ class Model:
     ) -> tuple[NDArray[np.uint32], dict[str, Any]]:
         """`predict` in the form that StarDist users know: (label image, details).
 
-        Details hold `prob` float32 [N], `points` float64 [N, 2] (row, column of the centroid, px) and `class_id`.
+        Details hold `prob` float32 [N], `points` float64 [N, 2] (row and column of the centroid, px, the first pixel's
+        centre at 0) and `class_id`.
         """
         cells = self.predict(image, **options)
-        points = centroids(cells.masks)[:, ::-1]
+        points = centroids(cells.masks)[:, ::-1] - 0.5
         return cells.to_labels(), {"prob": cells.scores, "points": points, "class_id": cells.class_ids}
 
     def _zoom(self, image: Image, diameter: float | None) -> tuple[float, list[str]]:
@@ -121,10 +124,11 @@ class Model:
         if self.card.settings.resize_short_px is not None:
             return tile_image(size, max(size), 0)
         largest = self.card.diameter_px[2] * self.card.settings.magnification if self.card.diameter_px else 64.0
-        halo = math.ceil(max(_MIN_HALO_PX, min(largest, _TILE_NETWORK_PX / 4)) / factor)
-        tile = max(int(_TILE_NETWORK_PX / factor), 2 * halo + 1)
-        multiple = max(1, min(round(32 / factor), tile - 2 * halo))
-        return tile_image(size, tile, halo, multiple=multiple)
+        # Windows begin on whole strides, as cores do: the network then sees every cell on the whole image's grid.
+        stride = max(1, round(_STRIDE_NETWORK_PX / factor))
+        halo = math.ceil(max(_MIN_HALO_PX, min(largest, _TILE_NETWORK_PX / 4)) / factor / stride) * stride
+        tile = max(int(_TILE_NETWORK_PX / factor), 2 * halo + stride)
+        return tile_image(size, tile, halo, multiple=stride)
 
     def _predict_tiles(self, image: Image, factor: float, thresh: float) -> Instances:
         limits = contrast_range(image.pixels) if self.card.settings.normalize == "percentile" else (0.0, 255.0)
@@ -159,7 +163,7 @@ class Model:
             image_size=image.size,
             notes=(_cap_note(tile, self.card.settings.detections_per_image),) if capped else (),
         )
-        owned = [tile.owns(x, y) for x, y in centroids(masks).tolist()]
+        owned = [tile.owns(x, y, _SEAM_NETWORK_PX / factor) for x, y in centroids(masks).tolist()]
         return cells.select((masks.areas() > 0) & np.array(owned, np.bool_))
 
     def _run(self, scaled: Tensor) -> dict[str, Tensor]:

@@ -11,7 +11,10 @@ _SAME_CELL_IOU = 0.5
 
 
 def centroids(masks: MaskCrops) -> NDArray[np.float64]:
-    """Mean x and y of each cell's pixels, float64 [N, 2], px; the window's centre for a mask without pixels."""
+    """Mean x and y of each cell's pixels, float64 [N, 2], px from the image's corner.
+
+    The window's centre for a mask without pixels.
+    """
     centres = (masks.boxes[:, :2] + masks.boxes[:, 2:]) / 2.0
     for i, (rows, columns, bits) in enumerate(masks):
         area = bits.sum()

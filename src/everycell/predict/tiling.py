@@ -22,10 +22,10 @@ class Tile:
     core: tuple[int, int, int, int]
     window: tuple[int, int, int, int]
 
-    def owns(self, x: float, y: float) -> bool:
-        """Whether the point (x, y) px lies in the core."""
+    def owns(self, x: float, y: float, margin_px: float = 0.0) -> bool:
+        """Whether the point (x, y) px lies in the core, or less than `margin_px` away from it."""
         x0, y0, x1, y1 = self.core
-        return x0 <= x < x1 and y0 <= y < y1
+        return x0 - margin_px <= x < x1 + margin_px and y0 - margin_px <= y < y1 + margin_px
 
 
 def tile_image(size: tuple[int, int], tile_px: int, halo_px: int, *, multiple: int = 1) -> list[Tile]:

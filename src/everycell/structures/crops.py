@@ -50,7 +50,7 @@ class MaskCrops:
 
     def areas(self) -> NDArray[np.int64]:
         """Pixels of each cell, int64 [N]."""
-        totals = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.bits, dtype=np.int64)])
+        totals: NDArray[np.int64] = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.bits, dtype=np.int64)])
         return totals[self.starts[1:]] - totals[self.starts[:-1]]
 
     def select(self, index: NDArray[Any]) -> MaskCrops:

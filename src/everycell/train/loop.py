@@ -33,7 +33,7 @@ _RESUME_FILE = "resume.safetensors"
 class Listener(Protocol):
     """Hears how a run goes on."""
 
-    def on_start(self, init: InitReport | None, counts: dict[str, int], total_steps: int) -> None:
+    def on_start(self, trainer: Trainer) -> None:
         """Before the first step."""
 
     def on_step(self, epoch: int, step: int, losses: dict[str, float]) -> None:
@@ -114,8 +114,7 @@ class Trainer:
         write_bytes(self.job.out / "settings.toml", to_toml(self.job.settings).encode())
         self._write_split()
         history = History(self.job.out, rows)
-        counts = {"train": len(self.train_source.indices), "validation": len(self.val_source.indices)}
-        self.listener.on_start(self.init, counts, self.schedule.total_steps)
+        self.listener.on_start(self)
         try:
             for epoch in range(self.epoch + 1, self.train_settings.epochs + 1):
                 row, validation = self._epoch(epoch)
@@ -165,8 +164,8 @@ class Trainer:
             network, self.val_source, self.device, bf16=self.bf16, limit=settings.val_limit
         )
         self.schedule.end_epoch(row["val_loss"])
-        last = epoch == settings.epochs
-        validation = self._validate(network, everything=last) if last or epoch % settings.validate_every == 0 else None
+        due = epoch == settings.epochs or epoch % settings.validate_every == 0
+        validation = self._validate(network) if due else None
         for key in ("map", "ap50", "ap75", "f1_50"):
             row[f"val_{key}"] = getattr(validation, key) if validation else None
         return row, validation
@@ -203,9 +202,9 @@ class Trainer:
                 else:
                     slow.copy_(fast)
 
-    def _validate(self, network: CellMaskRCNN, *, everything: bool) -> Validation:
-        limit = None if everything else self.train_settings.val_limit
-        samples = [self.val_source.load(i) for i in self.val_source.indices[:limit]]
+    def _validate(self, network: CellMaskRCNN) -> Validation:
+        indices = self.val_source.indices[: self.train_settings.val_limit]
+        samples = [self.val_source.load(i) for i in indices]
         model = Model(network.eval(), self._card(None), self.device, bf16=self.bf16)
         return validate(model, samples)
 

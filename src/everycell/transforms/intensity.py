@@ -48,7 +48,8 @@ def intensity_shift(
 
 def equalise(image: Tensor, generator: Generator) -> Tensor:
     """Histogram equalisation of each channel over the whole image."""
-    return F.equalize((image * 255).round().to(torch.uint8)).float() / 255
+    equalised: Tensor = F.equalize((image * 255).round().to(torch.uint8))
+    return equalised.float() / 255
 
 
 def gaussian_blur(
@@ -57,7 +58,8 @@ def gaussian_blur(
     """Gaussian blur of `kernel` px with sigma from U(low, high) px."""
     if min(image.shape[1:]) <= kernel // 2:
         return image  # too small for the blur's reflected border
-    return F.gaussian_blur(image, [kernel, kernel], [uniform(generator, low, high)])
+    blurred: Tensor = F.gaussian_blur(image, [kernel, kernel], [uniform(generator, low, high)])
+    return blurred
 
 
 def gaussian_noise(image: Tensor, generator: Generator, *, sd: float = 0.03) -> Tensor:

@@ -1,0 +1,107 @@
+"""The train command from files on disk to a model that predicts."""
+
+import numpy as np
+import pytest
+import tifffile
+
+from everycell.cli import main
+from everycell.datasets import synthetic_sample
+from everycell.models.checkpoint import read_card
+
+SETTINGS = """
+[model]
+backbone = "resnet18"
+backbone_layers = 3
+fpn_channels = 16
+anchor_sizes = [8, 16, 32, 64]
+box_head_channels = 32
+mask_channels = 16
+box_batch_per_image = 16
+resize_short_px = 64
+[train]
+epochs = 1
+recipe = "none"
+"""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Three cell folders with two classes, and a settings file."""
+    root = tmp_path_factory.mktemp("train")
+    for i in range(3):
+        sample = synthetic_sample(np.random.default_rng(i), (64, 64), 8, n_classes=2)
+        folder = root / "data" / f"image{i}"
+        folder.mkdir(parents=True)
+        tifffile.imwrite(folder / "image.tif", sample.image.pixels)
+        for number in (1, 2):
+            chosen = np.flatnonzero(sample.class_ids == number) + 1
+            mask = np.where(np.isin(sample.layers[0], chosen), sample.layers[0], 0)
+            tifffile.imwrite(folder / f"class{number}.tif", mask.astype(np.float64))
+    (root / "tiny.toml").write_text(SETTINGS)
+    return root
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as ending:
+        main([str(argument) for argument in arguments])
+    return ending.value.code
+
+
+def train(folders, out, *more):
+    return run(
+        *("train", folders / "data", "-o", out, "--preset", "baseline", "--config", folders / "tiny.toml"),
+        *("--init-weights", "random", "--device", "cpu", "--no-bf16", *more),
+    )
+
+
+def test_train_then_predict(folders, tmp_path, capsys):
+    assert not train(folders, tmp_path / "run")
+    out, err = capsys.readouterr()
+    assert "best.safetensors" in out
+    assert "2 images for training, 1 for validation" in err
+    assert "classes: class1, class2" in err
+    card = read_card(tmp_path / "run" / "best.safetensors")
+    assert card.class_names == ("class1", "class2")
+    assert card.data == "data"
+    assert not run(
+        *("predict", folders / "data", "-o", tmp_path / "out", "-m", tmp_path / "run" / "best.safetensors"),
+        *("--device", "cpu", "--formats", "coco,table"),
+    )
+    # In cell folders the stem is the folder's name.
+    assert (tmp_path / "out" / "image0.coco.json").exists()
+
+
+def test_a_second_run_in_the_folder_is_refused(folders, tmp_path, capsys):
+    assert not train(folders, tmp_path / "run", "--limit", "2")
+    assert train(folders, tmp_path / "run") == 1
+    assert "--resume" in capsys.readouterr().err
+    assert not train(folders, tmp_path / "run", "--limit", "2", "--resume")  # finished: nothing left to do
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--preset", "grand"), "unknown preset 'grand'; known are baseline, reference, nuclei"),
+        (("--limit", "0"), "--limit must be at least 1"),
+        (("--epochs", "0"), "train.epochs"),
+        (("--init-weights", "missing.safetensors"), "no such weights file"),
+        (("--from", "nothing"), "no model named 'nothing'"),
+    ],
+)
+def test_wrong_settings_end_in_one_line(folders, tmp_path, capsys, more, message):
+    arguments = ["train", folders / "data", "-o", tmp_path / "run", "--device", "cpu", "--preset", "baseline", *more]
+    if "--preset" in more:
+        del arguments[6:8]
+    assert run(*arguments) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("everycell: error: ")]
+    assert len(lines) == 1
+    assert message in lines[0]
+
+
+def test_unknown_settings_are_named(folders, tmp_path, capsys):
+    (tmp_path / "bad.toml").write_text("[train]\nlearning_speed = 3\n")
+    assert run("train", folders / "data", "-o", tmp_path / "run", "--config", tmp_path / "bad.toml") == 1
+    assert "learning_speed" in capsys.readouterr().err
+    (tmp_path / "bad.toml").write_text("[trian]\nepochs = 3\n")
+    assert run("train", folders / "data", "-o", tmp_path / "run", "--config", tmp_path / "bad.toml") == 1
+    assert "unknown table [trian]; valid are model, train" in capsys.readouterr().err
