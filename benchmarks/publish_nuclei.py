@@ -12,12 +12,11 @@ import argparse
 from importlib import resources
 from pathlib import Path
 
-from nuclei_quality import measure_parts, validation_samples
-
 import everycell
 from everycell.files import write_bytes
 from everycell.models.checkpoint import ModelCard, file_sha256, load_network, save_model, shipped_models
 from everycell.train.validation import validate
+from nuclei_quality import measure_parts, validation_samples
 
 
 def main() -> None:
@@ -29,7 +28,9 @@ def main() -> None:
     network, card = load_network(options.checkpoint)
     model = everycell.load_model(options.checkpoint)
     found = validate(model, samples)
-    model.card = card.model_copy(update={"name": "nuclei", "class_names": ("nucleus",), "score_thresh": found.score_thresh})
+    model.card = card.model_copy(
+        update={"name": "nuclei", "class_names": ("nucleus",), "score_thresh": found.score_thresh}
+    )
     parts = measure_parts(model, samples)
     metrics = {
         "f1_50": parts["all"]["f1"]["0.50"],

@@ -74,6 +74,9 @@ class ModelSettings(Settings):
     box_batch_per_image: int = 512
     nms_thresh: float = 0.5
     detections_per_image: int = 1000
+    max_covered: float | None = Field(
+        None, ge=0, le=1, description="drop a cell when a larger share of its mask lies under better ones"
+    )
 
     def levels(self) -> int:
         """Pyramid levels: one per residual layer, and the pooled one."""

@@ -157,6 +157,11 @@ def test_a_loss_that_is_not_finite_names_the_images(tmp_path):
         trainer.run()
 
 
+def test_an_unknown_recipe_fails_at_once(tmp_path):
+    with pytest.raises(ConfigError, match="unknown augmentation recipe 'reprot'; known are none, report"):
+        Trainer(job(tmp_path, recipe="reprot"), Silent())
+
+
 def test_one_image_is_too_few(tmp_path):
     with pytest.raises(DataError, match="at least two images"):
         Trainer(job(tmp_path, count=1), Silent())

@@ -19,7 +19,7 @@ def plot_curves(history: Sequence[Mapping[str, Any]] | pd.DataFrame) -> Figure:
     """Draw losses on the left (training blue, validation orange) and validation AP on the right.
 
     Args:
-        history: one row for each epoch with `epoch` and any of `train_loss`, `val_loss`, `val_map`, `val_ap50` and `lr`;
+        history: one row for each epoch with `epoch` and any of `train_loss`, `val_loss`, `val_map` and `val_ap50`;
             values may be missing. The best `val_map` is marked.
     """
     rows = pd.DataFrame(history)

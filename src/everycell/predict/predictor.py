@@ -17,6 +17,7 @@ from everycell.errors import ConfigError
 from everycell.io import to_image
 from everycell.models import CellMaskRCNN, network_zoom, supports_bf16
 from everycell.models.checkpoint import ModelCard, file_sha256, find_model, load_network
+from everycell.predict.covered import drop_covered
 from everycell.predict.masks import masks_to_crops
 from everycell.predict.stitch import centroids, drop_seam_duplicates
 from everycell.predict.tiling import Tile, tile_image
@@ -138,6 +139,9 @@ class Model:
         if len(tiles) > 1:
             numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
             found = found.select(drop_seam_duplicates(found.masks, found.scores, numbers))
+        max_covered = self.card.settings.max_covered
+        if max_covered is not None:
+            return found.select(drop_covered(found.masks, found.scores, image.size, max_covered))
         return found.select(np.argsort(-found.scores, kind="stable"))
 
     def _predict_tile(

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from everycell.config import ModelSettings, TrainSettings
 from everycell.datasets import Dataset
 from everycell.models import Target, network_zoom
-from everycell.transforms import augment, contrast_range, random_window, stretch, zoom
+from everycell.transforms import augment, contrast_range, get_recipe, random_window, stretch, zoom
 
 _CACHE_IMAGES = 2000
 _MAX_WEIGHT = 4
@@ -41,6 +41,7 @@ class CropSource:
     """
 
     def __init__(self, dataset: Dataset, indices: list[int], model: ModelSettings, train: TrainSettings) -> None:
+        get_recipe(train.recipe)  # an unknown one fails now, not at the first example
         self.indices, self.model, self.train = indices, model, train
         self.load = lru_cache(_CACHE_IMAGES)(dataset.load)
         self._limits = lru_cache(None)(self._read_limits)

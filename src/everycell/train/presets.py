@@ -35,6 +35,7 @@ PRESETS: dict[str, RunSettings] = {
             proposals_train=600,
             proposals_test=2000,
             box_batch_per_image=128,
+            max_covered=0.5,
         ),
         train=TrainSettings(
             recipe="nuclei",
@@ -47,10 +48,10 @@ PRESETS: dict[str, RunSettings] = {
             warmup_steps=200,
             clip_norm=5.0,
             ema_decay=0.998,
-            epochs=16,
+            epochs=14,
             steps_per_epoch=500,
             val_limit=24,
-            validate_every=4,
+            validate_every=3,
         ),
     ),
 }

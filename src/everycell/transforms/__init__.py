@@ -6,5 +6,6 @@ from everycell.transforms.normalize import contrast_range as contrast_range
 from everycell.transforms.normalize import stretch as stretch
 from everycell.transforms.recipes import RECIPES as RECIPES
 from everycell.transforms.recipes import augment as augment
+from everycell.transforms.recipes import get_recipe as get_recipe
 
-__all__ = ["RECIPES", "augment", "contrast_range", "random_window", "stretch", "zoom"]
+__all__ = ["RECIPES", "augment", "contrast_range", "get_recipe", "random_window", "stretch", "zoom"]

@@ -37,6 +37,17 @@ RECIPES: dict[str, tuple[bool, tuple[tuple[float, Intensity], ...]]] = {
 }
 
 
+def get_recipe(name: str) -> tuple[bool, tuple[tuple[float, Intensity], ...]]:
+    """The entry of `RECIPES` called `name`.
+
+    Raises:
+        ConfigError: there is none; the message lists the known ones.
+    """
+    if name not in RECIPES:
+        raise ConfigError(f"unknown augmentation recipe {name!r}; known are {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
 def augment(recipe: str, image: Tensor, layers: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     """Apply a recipe to an image and its truth.
 
@@ -49,9 +60,7 @@ def augment(recipe: str, image: Tensor, layers: Tensor, generator: Generator) ->
     Raises:
         ConfigError: the recipe is unknown.
     """
-    if recipe not in RECIPES:
-        raise ConfigError(f"unknown augmentation recipe {recipe!r}; known are {', '.join(RECIPES)}")
-    turns, steps = RECIPES[recipe]
+    turns, steps = get_recipe(recipe)
     if turns:
         image, layers = geometric.dihedral(image, layers, generator)
     for probability, transform in steps:
