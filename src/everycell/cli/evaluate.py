@@ -14,7 +14,7 @@ from rich.progress import track
 from rich.table import Table
 
 from everycell.evaluate import EvaluationResult, Evaluator, open_comparison
-from everycell.io import write_bytes
+from everycell.files import write_bytes
 
 _MAX_NOTES = 5
 

@@ -1,7 +1,5 @@
-"""Files in and out: images, pixel sizes, atomic writing."""
+"""Image files and their pixel sizes."""
 
-from everycell.files import atomic_write as atomic_write
-from everycell.files import write_bytes as write_bytes
 from everycell.io.images import read_image as read_image
 from everycell.io.images import to_image as to_image
 from everycell.io.inputs import IMAGE_SUFFIXES as IMAGE_SUFFIXES
@@ -14,12 +12,10 @@ from everycell.io.raster import read_raster as read_raster
 __all__ = [
     "IMAGE_SUFFIXES",
     "Raster",
-    "atomic_write",
     "find_images",
     "image_stem",
     "is_image_name",
     "read_image",
     "read_raster",
     "to_image",
-    "write_bytes",
 ]

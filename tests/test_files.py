@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from everycell.errors import OutputError
-from everycell.io.atomic import atomic_write, write_bytes
+from everycell.files import atomic_write, write_bytes
 
 
 def test_a_failure_inside_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
