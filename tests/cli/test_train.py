@@ -1,5 +1,7 @@
 """The train command from files on disk to a model that predicts."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tifffile
@@ -105,3 +107,42 @@ def test_unknown_settings_are_named(folders, tmp_path, capsys):
     (tmp_path / "bad.toml").write_text("[trian]\nepochs = 3\n")
     assert run("train", folders / "data", "-o", tmp_path / "run", "--config", tmp_path / "bad.toml") == 1
     assert "unknown table [trian]; valid are model, train" in capsys.readouterr().err
+
+
+def spoil_size(mask):
+    return mask[:-3]
+
+
+def spoil_values(mask):
+    return mask + 0.5
+
+
+def spoil_sign(mask):
+    return np.where(mask > 0, -mask, mask)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [(spoil_size, "61"), (spoil_values, "0.5"), (spoil_sign, "-")],
+    ids=["size", "fraction", "sign"],
+)
+def test_a_bad_class_mask_ends_in_one_line(folders, tmp_path, capsys, spoil, message):
+    shutil.copytree(folders / "data", tmp_path / "data")
+    path = tmp_path / "data" / "image1" / "class2.tif"
+    tifffile.imwrite(path, spoil(tifffile.imread(path)))
+    assert run("train", tmp_path / "data", "-o", tmp_path / "run", "--init-weights", "random") == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("everycell: error: ")
+    assert str(path) in lines[0]
+    assert message in lines[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "])
+def test_a_file_that_is_no_model_ends_in_one_line(folders, tmp_path, capsys, content):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    assert run("predict", folders / "data", "-o", tmp_path / "out", "-m", path) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert str(path) in lines[0]

@@ -21,7 +21,7 @@ _REPORT: tuple[tuple[float, Intensity], ...] = (
     (0.6, intensity.gaussian_noise),
 )
 _NUCLEI: tuple[tuple[float, Intensity], ...] = (
-    (0.5, stain.stain_shift),
+    (0.7, stain.stain_shift),
     (0.8, partial(intensity.colour_jitter, brightness=0.25, contrast=0.25, saturation=0.3, hue=0.05)),
     (0.4, intensity.gamma),
     (0.2, partial(intensity.gaussian_blur, kernel=5, low=0.3, high=1.5)),

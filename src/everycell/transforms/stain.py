@@ -35,6 +35,6 @@ def stain_shift(image: Tensor, generator: Generator, *, hue: float = 0.08, brown
     dyes = stains.clone()
     dyes[1] = (1 - share) * stains[1] + share * stains[2]
     dyes = torch.nn.functional.normalize((dyes + torch.randn(3, 3, generator=generator) * hue).clamp(min=0), dim=1)
-    haematoxylin, counterstain = uniform(generator, 0.3, 1.4), 3.0 ** uniform(generator, -1.5, 1.0)
+    haematoxylin, counterstain = uniform(generator, 0.3, 1.4), 3.0 ** uniform(generator, -1.5, 1.5)
     strengths = torch.tensor([haematoxylin, counterstain, uniform(generator, 0.5, 1.2)])
     return torch.exp(-torch.einsum("shw,sc->chw", amounts * strengths[:, None, None], dyes)).clamp(0, 1)
