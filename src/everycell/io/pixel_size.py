@@ -33,7 +33,7 @@ def tiff_mpp(tif: tifffile.TiffFile) -> float | None:
     page = tif.pages.first
     if tif.ome_metadata:
         x, y = (_ome_um(tif.ome_metadata, axis) for axis in "XY")
-    elif tif.is_svs and (found := re.search(r"\bMPP\s*=\s*([\d.]+)", page.description)):
+    elif page.description.startswith("Aperio") and (found := re.search(r"\bMPP\s*=\s*([\d.]+)", page.description)):
         x = y = _number(found[1])
     else:
         unit = {2: "inch", 3: "cm"}.get(int(page.resolutionunit), "")
