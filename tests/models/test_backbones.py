@@ -9,7 +9,7 @@ from torchvision.ops import misc
 
 from everycell.config import ModelSettings
 from everycell.errors import ModelError
-from everycell.models import CellMaskRCNN, count_parameters, init_backbone
+from everycell.models import CellMaskRCNN, count_parameters, fold_norms, init_backbone
 from everycell.models.backbones import FrozenBatchNorm2d, build_backbone
 from everycell.train.presets import PRESETS
 
@@ -185,3 +185,23 @@ class TestInit:
         path = write({"encoder.weight": torch.zeros(2), "conv1.weight": torch.zeros(1, 1, 7, 7)})
         with pytest.raises(ModelError, match="no tensor fits resnet18; expected names such as 'layer1"):
             init_backbone(build_backbone(RESNET18), RESNET18, path)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
+def test_folded_norms_compute_the_same(backbone):
+    torch.manual_seed(0)
+    made = build_backbone(ModelSettings(backbone=backbone, backbone_layers=3, fpn_channels=8)).eval()
+    for module in made.modules():
+        if isinstance(module, FrozenBatchNorm2d):
+            module.weight.uniform_(0.5, 1)
+            module.bias.uniform_(-0.3, 0.3)
+            module.running_mean.uniform_(-1, 1)
+            module.running_var.uniform_(0.5, 2)
+    image = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        before = made(image)
+        fold_norms(made.body)
+        after = made(image)
+    assert not any(isinstance(module, FrozenBatchNorm2d) for module in made.modules())
+    for name in before:
+        torch.testing.assert_close(before[name], after[name], rtol=1e-4, atol=1e-4 * float(before[name].abs().max()))

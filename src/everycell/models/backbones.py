@@ -5,6 +5,7 @@ from __future__ import annotations
 import urllib.error
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -173,6 +174,26 @@ def thaw_norms_like(body: nn.Module, state: dict[str, Tensor]) -> None:
         f"{name}.weight" for name, m in body.named_modules() if isinstance(m, FrozenBatchNorm2d) and name not in thawed
     }
     _thaw_norms(body, frozen)
+
+
+def fold_norms(body: nn.Module) -> None:
+    """Put frozen batch norms into the convolutions before them, in place: the same function in fewer passes.
+
+    Every ResNet module registers a norm right after its convolution. For prediction only: the parameter names are no
+    longer torchvision's.
+    """
+    for parent in list(body.modules()):
+        children = dict(parent.named_children())
+        for (_, conv), (name, norm) in pairwise(children.items()):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d):
+                _fold(conv, norm)
+                setattr(parent, name, nn.Identity())
+
+
+def _fold(conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> None:
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    conv.weight = nn.Parameter(conv.weight * scale[:, None, None, None], requires_grad=False)
+    conv.bias = nn.Parameter(norm.bias - norm.running_mean * scale, requires_grad=False)
 
 
 def count_parameters(module: nn.Module) -> tuple[int, int]:

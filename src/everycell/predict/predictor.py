@@ -15,7 +15,7 @@ from torch import Tensor
 
 from everycell.errors import ConfigError
 from everycell.io import to_image
-from everycell.models import CellMaskRCNN, network_zoom, supports_bf16
+from everycell.models import CellMaskRCNN, fold_norms, network_zoom, supports_bf16
 from everycell.models.checkpoint import ModelCard, file_sha256, find_model, load_network
 from everycell.predict.covered import drop_covered
 from everycell.predict.masks import masks_to_crops
@@ -233,4 +233,6 @@ def load_model(name_or_path: str | Path, *, device: str = "auto", bf16: bool = T
     place = choose_device(device)
     path = find_model(name_or_path)
     network, card = load_network(path)
-    return Model(network.to(place), card, place, bf16=bf16 and supports_bf16(place), sha256=file_sha256(path))
+    fold_norms(network.backbone.body)
+    network = network.to(place).to(memory_format=torch.channels_last)
+    return Model(network, card, place, bf16=bf16 and supports_bf16(place), sha256=file_sha256(path))
