@@ -61,15 +61,15 @@ def stock_network(name: str, size: tuple[int, int]) -> MaskRCNN:
         rpn_pre_nms_top_n_test=settings.proposals_test,
         rpn_post_nms_top_n_test=settings.proposals_test,
         rpn_score_thresh=settings.rpn_score_thresh,
-        box_roi_pool=pools[0],
         box_head=TwoMLPHead(settings.fpn_channels * 49, settings.box_head_channels),
         box_predictor=FastRCNNPredictor(settings.box_head_channels, classes),
         box_score_thresh=card.score_thresh,
         box_detections_per_img=settings.detections_per_image,
-        mask_roi_pool=pools[1],
         mask_head=head,
         mask_predictor=predictor,
     )
+    # Trained with sub-pixel pooling, the weights need it here too.
+    stock.roi_heads.box_roi_pool, stock.roi_heads.mask_roi_pool = pools
     stock.load_state_dict(network.state_dict())
     return stock.eval()
 
