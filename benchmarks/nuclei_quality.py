@@ -5,7 +5,7 @@
 DIR holds `dsb2018/` and `tnbc/`, each with `images/` and `labels/`. The split is the one `everycell train` made: 90/10
 by image, seed 0, near duplicates on one side. Rates are pooled over images, at a mask IoU strictly above the threshold,
 after overlaps went to the higher score. With `--stardist FOLDER`, the `data/images` folder of the `stardist` package,
-its fluorescence image of 183 nuclei is measured too.
+its fluorescence image is measured too.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.ops import MultiScaleRoIAlign, roi_align
 
-from everycell.models.roi_align import PyramidRoIAlign
+from everycell.models.roi_align import PyramidRoIAlign, gather_roi_align
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -73,3 +73,18 @@ def test_pooling_nothing_and_bfloat16(aligned):
     none = [torch.zeros(0, 4), torch.zeros(0, 4)]
     assert pool(features, none, [(128, 128)] * 2).shape == (0, 5, 7, 7)
     assert pool(features, [random_boxes(2, 128, seeded(0)), none[0]], [(128, 128)] * 2).dtype == torch.float32
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_gathering_equals_torchvision(aligned):
+    generator = torch.Generator().manual_seed(0)
+    feature = torch.rand((2, 5, 20, 27), generator=generator).contiguous(memory_format=torch.channels_last)
+    corner = torch.rand((40, 2), generator=generator) * 110 - 12  # some begin and end outside
+    boxes = torch.cat([corner, corner + torch.rand((40, 2), generator=generator) * 60], dim=1)
+    rois = torch.cat([(torch.arange(40) % 2)[:, None].float(), boxes], dim=1)
+    for size in (7, 14):
+        expected = roi_align(feature, rois, size, 0.25, 2, aligned)
+        torch.testing.assert_close(
+            gather_roi_align(feature, rois, size, 0.25, aligned=aligned), expected, rtol=0, atol=1e-5
+        )
+    assert gather_roi_align(feature, rois[:0], 7, 0.25, aligned=aligned).shape == (0, 5, 7, 7)

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torchvision.ops import roi_align
 from torchvision.ops.poolers import LevelMapper
 
+_SAMPLES = 2  # along each side of an output cell, as torchvision's Mask R-CNN takes them
+
 
 class PyramidRoIAlign(nn.Module):
     """RoIAlign over the feature pyramid, float32 out whatever the features' precision.
@@ -32,6 +34,54 @@ class PyramidRoIAlign(nn.Module):
         for level, stride in enumerate(self.strides):
             index = torch.where(levels == level)[0]
             feature = x[str(level)].float()
-            pooled = roi_align(feature, rois[index], size, 1 / stride, sampling_ratio=2, aligned=self.aligned)
+            if feature.is_cpu and not feature.requires_grad:
+                pooled = gather_roi_align(feature, rois[index], size, 1 / stride, aligned=self.aligned)
+            else:
+                pooled = roi_align(feature, rois[index], size, 1 / stride, _SAMPLES, aligned=self.aligned)
             out = out.index_put((index,), pooled)
         return out
+
+
+def gather_roi_align(feature: Tensor, rois: Tensor, size: int, scale: float, *, aligned: bool) -> Tensor:
+    """`torchvision.ops.roi_align` with two samples a side, as one weighted gather of whole channel vectors.
+
+    Each output cell is a weighted sum of 16 map pixels: four bilinear samples of four pixels. On a CPU with a
+    channels-last map this reads memory in order, on all cores, and is over ten times faster than sampling channel by
+    channel. For prediction: gradients are torchvision's business.
+
+    Args:
+        feature: float32 [B, C, H, W].
+        rois: float32 [P, 5], image index and xyxy in image px.
+        size: cells of the output along each side.
+        scale: map px per image px.
+        aligned: as torchvision's.
+
+    Returns:
+        float32 [P, C, size, size].
+    """
+    _, channels, height, width = feature.shape
+    corners = rois[:, 1:] * scale - (0.5 if aligned else 0.0)
+    columns, along_x = _axis_taps(corners[:, 0], corners[:, 2], size, width, aligned=aligned)
+    rows, along_y = _axis_taps(corners[:, 1], corners[:, 3], size, height, aligned=aligned)
+    first = (rois[:, 0].long() * height * width)[:, None, None, None, None]
+    pixels = first + rows[:, :, None, :, None] * width + columns[:, None, :, None, :]
+    weights = along_y[:, :, None, :, None] * along_x[:, None, :, None, :]
+    taps = 4 * _SAMPLES**2
+    table = feature.permute(0, 2, 3, 1).reshape(-1, channels)
+    cells = F.embedding_bag(pixels.reshape(-1, taps), table, per_sample_weights=weights.reshape(-1, taps), mode="sum")
+    return cells.view(len(rois), size, size, channels).permute(0, 3, 1, 2)
+
+
+def _axis_taps(low: Tensor, high: Tensor, size: int, length: int, *, aligned: bool) -> tuple[Tensor, Tensor]:
+    """Pixels that each output cell reads along one axis, and their weights, both [P, size, 2 * samples]."""
+    extent = high - low if aligned else (high - low).clamp(min=1.0)
+    steps = (torch.arange(size * _SAMPLES, device=low.device) + 0.5) / (size * _SAMPLES)
+    position = low[:, None] + extent[:, None] * steps
+    inside = (position >= -1) & (position <= length)
+    position = position.clamp(0, length - 1)
+    lower = position.long()
+    share = position - lower
+    pixels = torch.stack([lower, (lower + 1).clamp(max=length - 1)], -1)
+    weights = torch.stack([1 - share, share], -1) * inside[..., None] / _SAMPLES
+    shape = (len(low), size, 2 * _SAMPLES)
+    return pixels.view(shape), weights.view(shape)
