@@ -60,9 +60,9 @@ def gather_roi_align(feature: Tensor, rois: Tensor, size: int, scale: float, *, 
         float32 [P, C, size, size].
     """
     _, channels, height, width = feature.shape
-    corners = rois[:, 1:] * scale - (0.5 if aligned else 0.0)
-    columns, along_x = _axis_taps(corners[:, 0], corners[:, 2], size, width, aligned=aligned)
-    rows, along_y = _axis_taps(corners[:, 1], corners[:, 3], size, height, aligned=aligned)
+    boxes = rois[:, 1:] * scale - (0.5 if aligned else 0.0)
+    columns, along_x = _axis_taps(boxes[:, 0], boxes[:, 2], size, width, aligned=aligned)
+    rows, along_y = _axis_taps(boxes[:, 1], boxes[:, 3], size, height, aligned=aligned)
     first = (rois[:, 0].long() * height * width)[:, None, None, None, None]
     pixels = first + rows[:, :, None, :, None] * width + columns[:, None, :, None, :]
     weights = along_y[:, :, None, :, None] * along_x[:, None, :, None, :]
@@ -75,13 +75,23 @@ def gather_roi_align(feature: Tensor, rois: Tensor, size: int, scale: float, *, 
 def _axis_taps(low: Tensor, high: Tensor, size: int, length: int, *, aligned: bool) -> tuple[Tensor, Tensor]:
     """Pixels that each output cell reads along one axis, and their weights, both [P, size, 2 * samples]."""
     extent = high - low if aligned else (high - low).clamp(min=1.0)
-    steps = (torch.arange(size * _SAMPLES, device=low.device) + 0.5) / (size * _SAMPLES)
-    position = low[:, None] + extent[:, None] * steps
+    position = sample_points(low, extent, size * _SAMPLES)
     inside = (position >= -1) & (position <= length)
-    position = position.clamp(0, length - 1)
-    lower = position.long()
-    share = position - lower
-    pixels = torch.stack([lower, (lower + 1).clamp(max=length - 1)], -1)
+    lower, upper, share = corners(position, length)
+    pixels = torch.stack([lower, upper], -1)
     weights = torch.stack([1 - share, share], -1) * inside[..., None] / _SAMPLES
     shape = (len(low), size, 2 * _SAMPLES)
     return pixels.view(shape), weights.view(shape)
+
+
+def sample_points(start: Tensor, extent: Tensor, count: int) -> Tensor:
+    """Centres of `count` equal steps from `start` over `extent`, [P] → [P, count]."""
+    steps = (torch.arange(count, device=start.device) + 0.5) / count
+    return start[:, None] + extent[:, None] * steps
+
+
+def corners(position: Tensor, limit: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Neighbour indices and the weight of the upper one, clamped as RoIAlign does at the border."""
+    position = position.clamp(0, limit - 1)
+    low = position.floor().long()
+    return low, (low + 1).clamp(max=limit - 1), position - low

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss, maskrcnn_inference
 
+from everycell.models.roi_align import corners, sample_points
+
 Target = dict[str, Tensor]
 Detections = dict[str, Tensor]
 
@@ -38,9 +40,9 @@ def mask_targets(
     targets = boxes.new_zeros((len(boxes), size, size))
     for grid_x, grid_y in torch.unique(grids, dim=0).tolist():
         index = torch.where((grids[:, 0] == grid_x) & (grids[:, 1] == grid_y))[0]
-        x = _sample_points(shifted[index, 0], extents[index, 0], size * grid_x)
-        y = _sample_points(shifted[index, 1], extents[index, 1], size * grid_y)
-        (x0, x1, fx), (y0, y1, fy) = _corners(x, width), _corners(y, height)
+        x = sample_points(shifted[index, 0], extents[index, 0], size * grid_x)
+        y = sample_points(shifted[index, 1], extents[index, 1], size * grid_y)
+        (x0, x1, fx), (y0, y1, fy) = corners(x, width), corners(y, height)
         layer, value = layer_of[index, None, None], values[index, None, None]
 
         def inside(rows: Tensor, columns: Tensor, layer: Tensor = layer, value: Tensor = value) -> Tensor:
@@ -53,19 +55,6 @@ def mask_targets(
         sampled = (top * (1 - fy) + bottom * fy).masked_fill(outside, 0.0)
         targets[index] = F.avg_pool2d(sampled, (grid_y, grid_x))
     return targets
-
-
-def _sample_points(start: Tensor, extent: Tensor, count: int) -> Tensor:
-    """Centres of `count` equal steps from `start` over `extent`, [P] → [P, count]."""
-    steps = (torch.arange(count, device=start.device) + 0.5) / count
-    return start[:, None] + extent[:, None] * steps
-
-
-def _corners(position: Tensor, limit: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Neighbour indices and the weight of the upper one, clamped as RoIAlign does at the border."""
-    position = position.clamp(0, limit - 1)
-    low = position.floor().long()
-    return low, (low + 1).clamp(max=limit - 1), position - low
 
 
 def mask_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:

@@ -17,15 +17,15 @@ from everycell.errors import ConfigError
 from everycell.io import to_image
 from everycell.models import CellMaskRCNN, fold_norms, network_zoom, supports_bf16
 from everycell.models.checkpoint import ModelCard, file_sha256, find_model, load_network
+from everycell.models.mask_rcnn import STRIDE
 from everycell.predict.covered import drop_covered
 from everycell.predict.masks import masks_to_crops
 from everycell.predict.stitch import centroids, drop_seam_duplicates
 from everycell.predict.tiling import Tile, tile_image
 from everycell.structures import Image, Instances, MaskCrops
-from everycell.transforms import contrast_range, stretch, zoom
+from everycell.transforms import input_range, stretch, zoom_image
 
 _TILE_NETWORK_PX = 1536
-_STRIDE_NETWORK_PX = 32
 _MIN_HALO_PX = 32
 _SEAM_NETWORK_PX = 4  # how far two tiles may differ on a cell's centroid without losing the cell
 _MAX_ZOOM = 16.0
@@ -126,13 +126,13 @@ class Model:
             return tile_image(size, max(size), 0)
         largest = self.card.diameter_px[2] * self.card.settings.magnification if self.card.diameter_px else 64.0
         # Windows begin on whole strides, as cores do: the network then sees every cell on the whole image's grid.
-        stride = max(1, round(_STRIDE_NETWORK_PX / factor))
+        stride = max(1, round(STRIDE / factor))
         halo = math.ceil(max(_MIN_HALO_PX, min(largest, _TILE_NETWORK_PX / 4)) / factor / stride) * stride
         tile = max(int(_TILE_NETWORK_PX / factor), 2 * halo + stride)
         return tile_image(size, tile, halo, multiple=stride)
 
     def _predict_tiles(self, image: Image, factor: float, thresh: float) -> Instances:
-        limits = contrast_range(image.pixels) if self.card.settings.normalize == "percentile" else (0.0, 255.0)
+        limits = input_range(image.pixels, self.card.settings.normalize)
         tiles = self._tiles(image.size, factor)
         parts = [self._predict_tile(image, tile, limits, factor, thresh) for tile in tiles]
         found = _join(parts, image.size)
@@ -149,7 +149,7 @@ class Model:
     ) -> Instances:
         x0, y0, x1, y1 = tile.window
         pixels = torch.from_numpy(stretch(image.pixels[y0:y1, x0:x1], limits)).permute(2, 0, 1)
-        scaled, _ = zoom(pixels, torch.empty((0, y1 - y0, x1 - x0), dtype=torch.int32), factor)
+        scaled = zoom_image(pixels, factor)
         raw = self._run(scaled)
         keep = raw["scores"] >= thresh
         # Both axes have their own factor: sides are rounded to whole network pixels.

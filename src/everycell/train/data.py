@@ -14,7 +14,8 @@ from torch import Generator, Tensor
 from everycell.config import ModelSettings, TrainSettings
 from everycell.datasets import Dataset
 from everycell.models import Target, network_zoom
-from everycell.transforms import augment, contrast_range, get_recipe, random_window, stretch, zoom
+from everycell.structures import Sample
+from everycell.transforms import augment, get_recipe, input_range, random_window, stretch, zoom
 
 _CACHE_IMAGES = 2000
 _MAX_WEIGHT = 4
@@ -73,32 +74,30 @@ class CropSource:
     def training_example(self, epoch: int, place: int, position: int) -> Example:
         """The example at `place` of `epoch`, cut from the sample at `position` and augmented."""
         generator = _generator(self.train.seed, epoch, place)
-        sample = self.load(self.indices[position])
         low, high = self.train.scale_jitter
-        factor = float(np.exp(np.log(low) + (np.log(high) - np.log(low)) * torch.rand((), generator=generator).item()))
-        image, layers = self._cut(
-            self.indices[position], network_zoom(self.model, sample.image.size) * factor, generator
-        )
+        jitter = float(np.exp(np.log(low) + (np.log(high) - np.log(low)) * torch.rand((), generator=generator).item()))
+        sample, image, layers = self._cut(position, jitter, generator)
         image, layers = augment(self.train.recipe, image, layers, generator)
         return Example(sample.name, image, make_target(layers, sample.class_ids))
 
     def validation_example(self, position: int) -> Example:
         """The same crop of the sample at `position` every time, without augmentation."""
-        sample = self.load(self.indices[position])
-        generator = _generator(self.train.seed, 0, position)
-        image, layers = self._cut(self.indices[position], network_zoom(self.model, sample.image.size), generator)
+        sample, image, layers = self._cut(position, 1.0, _generator(self.train.seed, 0, position))
         return Example(sample.name, image, make_target(layers, sample.class_ids))
 
-    def _cut(self, index: int, factor: float, generator: Generator) -> tuple[Tensor, Tensor]:
+    def _cut(self, position: int, jitter: float, generator: Generator) -> tuple[Sample, Tensor, Tensor]:
+        """The sample at `position`, and a crop of its pixels and layers at network scale times `jitter`."""
+        index = self.indices[position]
         sample = self.load(index)
+        factor = network_zoom(self.model, sample.image.size) * jitter
         rows, columns = slice(None), slice(None)
         if self.train.crop_px is not None:
             rows, columns = random_window(sample.image.size, self.train.crop_px / factor, generator)
         image = torch.from_numpy(stretch(sample.image.pixels[rows, columns], self._limits(index))).permute(2, 0, 1)
-        return zoom(image, torch.from_numpy(sample.layers[:, rows, columns]), factor)
+        return sample, *zoom(image, torch.from_numpy(sample.layers[:, rows, columns]), factor)
 
     def _read_limits(self, index: int) -> tuple[float, float]:
-        return contrast_range(self.load(index).image.pixels) if self.model.normalize == "percentile" else (0.0, 255.0)
+        return input_range(self.load(index).image.pixels, self.model.normalize)
 
 
 def _generator(seed: int, epoch: int, place: int) -> Generator:

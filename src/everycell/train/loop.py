@@ -22,7 +22,7 @@ from everycell.models.checkpoint import ModelCard, load_network, save_model
 from everycell.predict import Model, choose_device
 from everycell.train.data import CropSource, Example
 from everycell.train.history import History
-from everycell.train.resume import ResumeState, random_state, read_resume, write_resume
+from everycell.train.resume import ResumeState, read_resume, write_resume
 from everycell.train.schedule import Schedule
 from everycell.train.statistics import common_mpp, diameter_percentiles
 from everycell.train.validation import Validation, validate, validation_loss
@@ -229,7 +229,7 @@ class Trainer:
             "rows": rows,
             "settings": self.job.settings.model_dump(mode="json"),
         }
-        write_resume(self.job.out / _RESUME_FILE, ResumeState({**flat, "rng": random_state()}, values))
+        write_resume(self.job.out / _RESUME_FILE, ResumeState({**flat, "rng": torch.get_rng_state()}, values))
 
     def _resume(self) -> list[dict[str, Any]]:
         path = self.job.out / _RESUME_FILE

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -53,8 +52,3 @@ def read_resume(path: Path) -> ResumeState:
         raise TrainingError(f"{path}: nothing to resume; start without --resume") from None
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         raise TrainingError(f"{path}: damaged ({error}); start anew without --resume") from None
-
-
-def random_state() -> Tensor:
-    """Random state of torch on the CPU, uint8."""
-    return torch.get_rng_state()

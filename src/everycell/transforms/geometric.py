@@ -17,12 +17,19 @@ def zoom(image: Tensor, layers: Tensor, factor: float) -> tuple[Tensor, Tensor]:
     """
     if factor == 1:
         return image, layers
-    size = [max(1, round(side * factor)) for side in image.shape[1:]]
-    resized = F.interpolate(image[None], size, mode="bilinear", align_corners=False, antialias=factor < 1)[0]
+    resized = zoom_image(image, factor)
     rows, columns = (
-        ((torch.arange(n) + 0.5) * (old / n)).long() for n, old in zip(size, layers.shape[1:], strict=True)
+        ((torch.arange(n) + 0.5) * (old / n)).long() for n, old in zip(resized.shape[1:], layers.shape[1:], strict=True)
     )
     return resized, layers[:, rows[:, None], columns[None, :]]
+
+
+def zoom_image(image: Tensor, factor: float) -> Tensor:
+    """Resize an image alone, as `zoom` does."""
+    if factor == 1:
+        return image
+    size = [max(1, round(side * factor)) for side in image.shape[1:]]
+    return F.interpolate(image[None], size, mode="bilinear", align_corners=False, antialias=factor < 1)[0]
 
 
 def dihedral(image: Tensor, layers: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
