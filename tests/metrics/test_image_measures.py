@@ -49,6 +49,15 @@ def test_aji_takes_the_highest_iou_not_the_largest_intersection():
     assert aggregated_jaccard_index(overlap_of_labels(truth, pred)) == pytest.approx(2 / (5 + 8))
 
 
+@pytest.mark.parametrize("relabel", [(1, 2), (2, 1)])
+def test_aji_of_a_tie_does_not_depend_on_labels(relabel):
+    # True 1 overlaps both predictions by 1 of 3 pixels; true 2 takes the first one, IoU 1 / 2. Intersections 1 + 1,
+    # unions 3 + 2, and both predictions are used.
+    truth = np.array([[1, 1, 2, 0]])
+    pred = np.array([0, *relabel])[np.array([[1, 2, 1, 2]])]
+    assert aggregated_jaccard_index(overlap_of_labels(truth, pred)) == pytest.approx(2 / 5)
+
+
 def test_nothing_true_and_nothing_found_is_nan():
     nothing = np.zeros((5, 5), np.int32)
     assert all(math.isnan(value) for value in measures(nothing, nothing))

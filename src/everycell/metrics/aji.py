@@ -12,13 +12,19 @@ def aggregated_jaccard_index(overlap: Overlap) -> float:
 
     Every true cell takes the predicted cell of highest IoU (one predicted cell may serve several true ones, as in the
     paper); AJI is the sum of their intersections over the sum of their unions plus the area of all unused predictions.
-    An image without any true or predicted cell gives NaN, to be left out of a mean over images.
+    The paper leaves ties open: here the larger intersection wins, and predictions that tie on both count as used, so
+    that the result does not depend on how cells are numbered. An image without any true or predicted cell gives NaN, to
+    be left out of a mean over images.
     """
-    iou = overlap.iou().tocoo()
-    best_first = np.lexsort((iou.col, -iou.data, iou.row))
-    truth, first = np.unique(iou.row[best_first], return_index=True)
-    pred = iou.col[best_first][first]
-    shared = overlap.pixels[truth, pred].sum()
-    unused = np.setdiff1d(np.arange(len(overlap.pred_areas)), pred)
-    union = overlap.truth_areas.sum() + overlap.pred_areas[pred].sum() - shared + overlap.pred_areas[unused].sum()
+    pairs = overlap.pixels.tocoo()
+    iou = pairs.data / (overlap.truth_areas[pairs.row] + overlap.pred_areas[pairs.col] - pairs.data)
+    best_first = np.lexsort((-pairs.data, -iou, pairs.row))
+    truth, first = np.unique(pairs.row[best_first], return_index=True)
+    best = best_first[first]
+    of_row = best[np.searchsorted(truth, pairs.row)]  # each pair's best rival, for the same true cell
+    used = pairs.col[(iou == iou[of_row]) & (pairs.data == pairs.data[of_row])]
+    unused = np.setdiff1d(np.arange(len(overlap.pred_areas)), used)
+    shared = pairs.data[best].sum()
+    union = overlap.truth_areas.sum() + overlap.pred_areas[pairs.col[best]].sum() - shared
+    union += overlap.pred_areas[unused].sum()
     return float(shared / union) if union else float("nan")
