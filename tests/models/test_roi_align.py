@@ -83,8 +83,13 @@ def test_gathering_equals_torchvision(aligned):
     boxes = torch.cat([corner, corner + torch.rand((40, 2), generator=generator) * 60], dim=1)
     rois = torch.cat([(torch.arange(40) % 2)[:, None].float(), boxes], dim=1)
     for size in (7, 14):
-        expected = roi_align(feature, rois, size, 0.25, 2, aligned)
-        torch.testing.assert_close(
-            gather_roi_align(feature, rois, size, 0.25, aligned=aligned), expected, rtol=0, atol=1e-5
-        )
+        theirs, own = (feature.clone().requires_grad_() for _ in range(2))
+        expected = roi_align(theirs, rois, size, 0.25, 2, aligned)
+        found = gather_roi_align(own, rois, size, 0.25, aligned=aligned)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+        weights = torch.rand(expected.shape, generator=generator)
+        (expected * weights).sum().backward()
+        (found * weights).sum().backward()
+        torch.testing.assert_close(own.grad, theirs.grad, rtol=0, atol=1e-4)
+        assert (theirs.grad == 0).any()  # pixels that no box reads
     assert gather_roi_align(feature, rois[:0], 7, 0.25, aligned=aligned).shape == (0, 5, 7, 7)

@@ -24,7 +24,7 @@ class Schedule:
         parameters = [p for p in network.parameters() if p.requires_grad]
         kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
         self.optimizer = kind(
-            parameters, lr=settings.learning_rate, betas=(0.9, 0.999), weight_decay=settings.weight_decay
+            parameters, lr=settings.learning_rate, betas=(0.9, 0.999), weight_decay=settings.weight_decay, fused=True
         )
         self.plateau = ReduceLROnPlateau(
             self.optimizer, factor=settings.plateau_factor, patience=settings.plateau_patience
@@ -59,9 +59,14 @@ class Schedule:
 
     def load(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Go on where `state` was taken."""
+        parameters = self.optimizer.param_groups[0]["params"]
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             index, name = key.split(".", 1)
+            like = parameters[int(index)]
+            if value.shape == like.shape:
+                # In the parameter's memory layout: fused Adam pairs elements by their place in memory.
+                value = torch.empty_like(like).copy_(value)
             moments.setdefault(int(index), {})[name] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
