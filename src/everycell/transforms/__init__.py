@@ -6,11 +6,13 @@ from everycell.transforms.geometric import zoom_image as zoom_image
 from everycell.transforms.normalize import contrast_range as contrast_range
 from everycell.transforms.normalize import input_range as input_range
 from everycell.transforms.normalize import stretch as stretch
+from everycell.transforms.recipes import OPTIONS as OPTIONS
 from everycell.transforms.recipes import RECIPES as RECIPES
 from everycell.transforms.recipes import augment as augment
 from everycell.transforms.recipes import get_recipe as get_recipe
 
 __all__ = [
+    "OPTIONS",
     "RECIPES",
     "augment",
     "contrast_range",
