@@ -66,3 +66,19 @@ def test_mask_loss_of_no_cell_is_zero_with_a_gradient():
     loss.backward()
     assert loss.item() == 0
     assert logits.grad.shape == logits.shape
+
+
+def test_no_cell_and_no_proposal_lose_nothing(small, build, target):
+    network = build(small)
+    with torch.no_grad():
+        network.rpn.head.cls_logits.weight.zero_()
+        network.rpn.head.cls_logits.bias.fill_(-9)  # objectness below the least score everywhere
+    _, losses = network.train()([torch.rand(3, 64, 64)], [target((64, 64))])
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
+    assert {name: losses[name].item() for name in ("loss_classifier", "loss_box_reg", "loss_mask")} == {
+        "loss_classifier": 0,
+        "loss_box_reg": 0,
+        "loss_mask": 0,
+    }
+    assert losses["loss_objectness"] > 0

@@ -121,7 +121,10 @@ class CellRoIHeads(RoIHeads):
     ) -> dict[str, Tensor]:
         proposals, matched, labels, regression = self.select_training_samples(proposals, targets)
         logits, deltas = self._classify(features, proposals, image_shapes)
-        loss_classifier, loss_box = fastrcnn_loss(logits, deltas, labels, regression)
+        if len(logits):
+            loss_classifier, loss_box = fastrcnn_loss(logits, deltas, labels, regression)
+        else:  # neither a proposal nor a cell in any image: torchvision's mean over nothing would be NaN
+            loss_classifier, loss_box = logits.sum() * 0.0, deltas.sum() * 0.0
         positive = [torch.where(label > 0)[0] for label in labels]
         boxes = [box[index] for box, index in zip(proposals, positive, strict=True)]
         mask_logits = self._segment(features, boxes, image_shapes)
