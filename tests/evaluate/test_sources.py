@@ -6,7 +6,7 @@ import tifffile
 
 from everycell.errors import DataError
 from everycell.evaluate import Evaluator, open_comparison
-from everycell.formats import coco_results, write_coco, write_geojson, write_label_image
+from everycell.formats import coco_results, write_coco, write_geojson, write_label_image, write_leaderboard
 from everycell.structures import Instances
 
 NAMES = ("a", "b.c", "d")
@@ -113,6 +113,8 @@ def test_one_results_file_counts_images_in_sorted_order_or_follows_an_id_map(two
     assert score(two_classes, path, id_map)[0].map < 0.5  # the same file, read under the wrong names
     path.write_text(json.dumps([row for name, i in ids.items() for row in coco_results(true_cells(name), i)]))
     assert score(two_classes, path, id_map)[0].map == 1
+    write_leaderboard(json.loads(path.read_text()), tmp_path / "all.zip")
+    assert score(two_classes, tmp_path / "all.zip", id_map)[0].map == 1
 
 
 def test_one_file_is_enough_for_one_image(one_class, tmp_path):
@@ -139,7 +141,7 @@ def test_an_id_map_without_an_image_of_the_truth_is_an_error(one_class, tmp_path
 
 
 def test_folders_without_anything_to_read_say_what_was_expected(one_class, pred, tmp_path):
-    with pytest.raises(DataError, match=r"nothing to compare in .*pred: expected <stem>\.coco\.json"):
+    with pytest.raises(DataError, match=r"no cells in .*pred: expected <stem>\.coco\.json"):
         open_comparison(one_class, pred)
     with pytest.raises(DataError, match=r"no such file or folder: .*nowhere"):
         open_comparison(one_class, tmp_path / "nowhere")

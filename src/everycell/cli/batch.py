@@ -11,10 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from everycell import __version__
-from everycell.cli.outputs import output_paths, summarize, write_outputs
+from everycell.cli.outputs import output_paths, refuse_existing, summarize, write_outputs
 from everycell.cli.record import Row, RunRecord
 from everycell.cli.settings import PredictSettings
+from everycell.datasets import ImageId
 from everycell.errors import ConfigError, DataError, EverycellError, OutputError
+from everycell.formats import LEADERBOARD_FILE
 from everycell.io import read_image
 from everycell.predict import Model, load_model
 
@@ -24,7 +26,7 @@ def run_batch(
     folder: Path,
     settings: PredictSettings,
     *,
-    ids: Mapping[str, int] | None = None,
+    id_map: Mapping[str, ImageId] | None = None,
     overwrite: bool = False,
 ) -> list[Row]:
     """Predict `images` into `folder`, with `summary.csv` and `run.json` beside their files.
@@ -36,7 +38,7 @@ def run_batch(
         images: (stem, path), sorted by stem.
         folder: made when missing.
         settings: model, scale, formats.
-        ids: stem → image id in COCO files; the 1-based position when None.
+        id_map: stem → id in COCO files, and size to check; the id is the 1-based position when None.
         overwrite: predict every image again and forget earlier runs in `folder`.
 
     Returns:
@@ -56,24 +58,25 @@ def run_batch(
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    batch = _Batch(model, settings, record, console)
+    batch = _Batch(model, settings, record, console, id_map)
     with record, progress:
         for position, (stem, path) in enumerate(progress.track(images, description="Finding cells"), start=1):
-            batch.process(stem, path, position if ids is None else ids.get(stem))
+            batch.process(stem, path, position)
     return [record.rows[stem] for stem, _ in images]
 
 
 def _refuse_foreign(images: Sequence[tuple[str, Path]], record: RunRecord, settings: PredictSettings) -> None:
     """Raise where the outputs of `images` would replace files that this run did not make."""
+    if "leaderboard" in settings.formats and not record.resumed:
+        refuse_existing([record.folder / LEADERBOARD_FILE])
     for stem, path in images:
         row = record.rows.get(stem)
         if row and row["path"] != str(path.resolve()):
             raise OutputError(
                 f"{record.folder}: holds the cells of another {stem}, {row['path']}; use --overwrite or another folder"
             )
-        present = [output for output in output_paths(record.folder, stem, settings.formats) if output.exists()]
-        if present and not record.resumed:
-            raise OutputError(f"{present[0]}: already exists; use --overwrite or another folder")
+        if not record.resumed:
+            refuse_existing(output_paths(record.folder, stem, settings.formats))
 
 
 @dataclass
@@ -82,16 +85,15 @@ class _Batch:
     settings: PredictSettings
     record: RunRecord
     console: Console
+    id_map: Mapping[str, ImageId] | None
     said: frozenset[str] = frozenset({""})
     write_failed: bool = False
 
-    def process(self, stem: str, path: Path, image_id: int | None) -> None:
+    def process(self, stem: str, path: Path, position: int) -> None:
         """Predict one image unless it is done; a failure becomes its row, and a line on stderr."""
         failed_before, self.write_failed = self.write_failed, False
         try:
-            if image_id is None:
-                raise DataError(f"{path}: the id map has no {stem!r}; add it, or leave --id-map away")
-            row = self._row(stem, path, image_id)
+            row = self._row(stem, path, position)
         except ConfigError:
             raise  # wrong for every image
         except (EverycellError, MemoryError, OSError, RuntimeError) as error:
@@ -110,7 +112,11 @@ class _Batch:
             self.said |= {note}
             self._say(f"note: {note} (first in {path.name})")
 
-    def _row(self, stem: str, path: Path, image_id: int) -> Row:
+    def _row(self, stem: str, path: Path, position: int) -> Row:
+        known = self.id_map.get(stem) if self.id_map is not None else None
+        if self.id_map is not None and known is None:
+            raise DataError(f"{path}: the id map has no {stem!r}; add it, or leave --id-map away")
+        image_id = known.id if known else position
         state = path.stat()
         source = [state.st_size, state.st_mtime_ns, image_id]
         outputs = output_paths(self.record.folder, stem, self.settings.formats)
@@ -118,12 +124,14 @@ class _Batch:
             return self.record.rows[stem] | {"kept": True}
         start = time.perf_counter()
         image = read_image(path, channels=self.settings.channels)
+        if known and (fault := known.size_fault(path, image.size)):
+            raise DataError(fault)
         cells = self.model.predict(
             image, mpp=self.settings.mpp, diameter=self.settings.diameter, score_thresh=self.settings.score_thresh
         )
         write_outputs(cells, image, self.record.folder, stem, self.settings.formats, image_id)
-        known = {"image": stem, "path": str(path.resolve()), "source": source, "status": "ok"}
-        return known | summarize(cells) | {"seconds": round(time.perf_counter() - start, 3)}
+        row = {"image": stem, "path": str(path.resolve()), "source": source, "status": "ok"}
+        return row | summarize(cells) | {"seconds": round(time.perf_counter() - start, 3)}
 
     def _say(self, line: str) -> None:
         self.console.print(f"everycell: {line}", markup=False, highlight=False, soft_wrap=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter, validators
 
 from everycell.errors import DataError
 
 if TYPE_CHECKING:
+    from everycell.formats.cell_files import CellFileKind
     from everycell.structures import Image, Instances
 
 
@@ -19,46 +19,65 @@ def figure(
     image: Annotated[Path, Parameter(metavar="IMAGE")],
     /,
     *,
-    pred: Annotated[Path, Parameter(metavar="FILE")],
+    pred: Annotated[Path, Parameter(metavar="CELLS")],
     output: Annotated[
         Path, Parameter(name=["--output", "-o"], metavar="FILE.png", validator=validators.Path(ext="png"))
     ],
+    truth: Annotated[Path | None, Parameter(metavar="CELLS")] = None,
+    color: Literal["class", "instance"] = "class",
+    mpp: Annotated[float | None, Parameter(metavar="X", validator=validators.Number(gt=0))] = None,
 ) -> None:
     """Draw an image, its masks and their outlines side by side.
 
     Args:
         image: the image file.
-        pred: its cells: a label image, .coco.json or .geojson.
+        pred: its cells: a label image, .coco.json or .geojson, or a folder of class1.tif and so on.
         output: the picture, a .png file.
+        truth: its true cells, of any of these kinds, for a fourth panel.
+        color: what the colours of the outlines stand for.
+        mpp: micrometres per pixel, for the scale bar; the file's own when left out.
     """
     # Imported here, so that help and wrong usage stay fast.
-    from everycell.io import read_image
+    from everycell.io import find_images, read_image
     from everycell.plot import brighten, plot_panels, save_png
 
-    picture = read_image(image)
-    cells = _read_cells(pred, picture)
-    if cells.image_size != picture.size:
-        raise DataError(f"{pred} is for an image of (height, width) {cells.image_size}, but {image} has {picture.size}")
-    save_png(plot_panels(brighten(picture.pixels), cells, title=image.name), output)
+    found = find_images([image])
+    if len(found) > 1:
+        raise DataError(f"expected one image, got {len(found)} in {image}; name one of them")
+    [(stem, path)] = found
+    picture = read_image(path)
+    if mpp is not None:
+        picture = replace(picture, mpp=mpp)
+    cells = _read_cells(pred, picture, stem)
+    true_cells = None if truth is None else _read_cells(truth, picture, stem)
+    save_png(plot_panels(brighten(picture.pixels), cells, truth=true_cells, by=color, title=stem), output)
 
 
-def _read_cells(path: Path, image: Image) -> Instances:
-    from everycell.formats import read_coco, read_geojson, read_label_image
+def _read_cells(path: Path, image: Image, stem: str) -> Instances:
+    """Cells of `image`, from a file or a cell folder; a prediction's `summary.csv` beside the file is used."""
+    from everycell.cli.cell_source import look_around
+    from everycell.formats import read_cell_file
 
-    if path.suffix == ".geojson":
-        return read_geojson(path, image.size, mpp=image.mpp)
-    if path.suffix == ".json":
-        image_id = _only_image_id(path)
-        return replace(read_coco(path, {image_id: image.size})[image_id], mpp=image.mpp)
-    return read_label_image(path, mpp=image.mpp)
+    if path.is_dir():
+        return _read_cell_folder(path, image)
+    known = look_around(path, None, None)
+    _, known_mpp = known.summary.get(stem, (None, None))
+    kind: CellFileKind = "labels"
+    if path.suffix in (".json", ".geojson"):
+        kind = "coco" if path.suffix == ".json" else "geojson"
+    return read_cell_file(path, kind, image.size, known.class_names, image.mpp or known_mpp)
 
 
-def _only_image_id(path: Path) -> int:
-    """Image id of COCO results of one image; any id where there is none, because then the reader says what is wrong."""
-    try:
-        ids = {entry["image_id"] for entry in json.loads(path.read_bytes())}
-    except (OSError, ValueError, TypeError, LookupError):
-        return 1
-    if len(ids) > 1:
-        raise DataError(f"{path}: expected the cells of one image, got those of {len(ids)}; give the image's own file")
-    return int(ids.pop()) if ids else 1
+def _read_cell_folder(folder: Path, image: Image) -> Instances:
+    from everycell.datasets import CellFolders
+
+    name = folder.resolve().name
+    if not any(folder.glob("class*.tif")) or name.startswith("."):
+        raise DataError(f"{folder} is no cell folder: expected image.tif and class1.tif …; or give a file of cells")
+    dataset = CellFolders(folder.resolve().parent)
+    sample = dataset.load(dataset.names.index(name))
+    if sample.image.size != image.size:
+        raise DataError(
+            f"{folder} is for an image of (height, width) {sample.image.size}, but the image has {image.size}"
+        )
+    return replace(sample.to_instances(dataset.class_names), mpp=image.mpp)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from everycell.cli.settings import Format
+from everycell.errors import OutputError
 from everycell.formats import measure, write_coco, write_geojson, write_label_image, write_table
 from everycell.plot import brighten, overlay, save_png
 from everycell.structures import Image, Instances
@@ -20,12 +21,20 @@ _SUFFIXES: dict[Format, tuple[str, ...]] = {
     "geojson": (".geojson",),
     "table": (".cells.csv", ".cells.parquet"),
     "overlay": (".overlay.png",),
+    "leaderboard": (".coco.json",),  # of which the run's one zip is made at its end
 }
 
 
 def output_paths(folder: Path, stem: str, formats: Sequence[Format]) -> list[Path]:
     """Every file that `write_outputs` makes for the image `stem`."""
     return [folder / f"{stem}{suffix}" for kind in formats for suffix in _SUFFIXES[kind]]
+
+
+def refuse_existing(paths: Iterable[Path]) -> None:
+    """Raise an OutputError for the first of `paths` that is there."""
+    for path in paths:
+        if path.exists():
+            raise OutputError(f"{path}: already exists; use --overwrite or another folder")
 
 
 def write_outputs(
@@ -48,7 +57,7 @@ def write_outputs(
     try:
         if "labels" in formats:
             write_label_image(cells, paths[".labels.tif"])
-        if "coco" in formats:
+        if "coco" in formats or "leaderboard" in formats:
             write_coco(cells, paths[".coco.json"], image_id)
         if "geojson" in formats or "table" in formats:
             table = measure(cells, image.pixels, image=stem)

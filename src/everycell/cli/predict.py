@@ -27,17 +27,20 @@ def predict(
         inputs: image files, folders or quoted globs.
         output: folder for the results; made when missing.
         settings: how to predict.
-        id_map: JSON file of image ids by file name, for the COCO files.
+        id_map: JSON file of image ids and sizes by file name, for the COCO files and the leaderboard.
         overwrite: predict every image again, and replace what is in the output folder.
     """
     # Imported here, so that help and wrong usage do not wait for torch.
     from everycell.cli.batch import run_batch
+    from everycell.cli.leaderboard import prepare, write_run
     from everycell.datasets import read_id_map
     from everycell.io import find_images
 
     images = find_images(inputs)
-    ids = {stem: entry.id for stem, entry in read_id_map(id_map).items()} if id_map else None
-    rows = run_batch(images, output, settings, ids=ids, overwrite=overwrite)
+    known = read_id_map(id_map) if id_map else None
+    if "leaderboard" in settings.formats:
+        settings = prepare(settings, known, {stem for stem, _ in images})
+    rows = run_batch(images, output, settings, id_map=known, overwrite=overwrite)
     done = [row for row in rows if row["status"] == "ok"]
     kept = sum("kept" in row for row in rows)
     n_failed = len(rows) - len(done)
@@ -47,4 +50,6 @@ def predict(
         + (f"; {n_failed:,} failed" if n_failed else "")
         + f"; see {output / 'summary.csv'}"
     )
+    if known and "leaderboard" in settings.formats:
+        write_run(output, [row["image"] for row in done], known)
     return int(n_failed > 0)

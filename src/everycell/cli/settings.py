@@ -8,16 +8,18 @@ from typing import Annotated, Any, Literal, get_args
 
 from cyclopts import Group, Parameter, Token, validators
 
-Format = Literal["labels", "coco", "geojson", "table", "overlay"]
-FORMATS: tuple[Format, ...] = get_args(Format)
+Format = Literal["labels", "coco", "geojson", "table", "overlay", "leaderboard"]
+_KNOWN: tuple[Format, ...] = get_args(Format)
+FORMATS = tuple(kind for kind in _KNOWN if kind != "leaderboard")
+"""Those that are written unless others are asked for."""
 
 
 def _formats(_: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
     given = [part.strip() for token in tokens for part in token.value.split(",")]
     for part in given:
-        if part not in FORMATS:
-            raise ValueError(f"Unknown format {part!r}; known are {', '.join(FORMATS)}.")
-    return tuple(kind for kind in FORMATS if kind in given)
+        if part not in _KNOWN:
+            raise ValueError(f"Unknown format {part!r}; known are {', '.join(_KNOWN)}.")
+    return tuple(kind for kind in _KNOWN if kind in given)
 
 
 def _channels(_: Any, tokens: Sequence[Token]) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from everycell.datasets.dataset import Dataset as Dataset
 from everycell.datasets.dataset import JoinedDataset as JoinedDataset
 from everycell.datasets.dataset import Subset as Subset
 from everycell.datasets.id_map import ImageId as ImageId
+from everycell.datasets.id_map import id_map_faults as id_map_faults
 from everycell.datasets.id_map import read_id_map as read_id_map
 from everycell.datasets.label_pairs import LabelPairs as LabelPairs
 from everycell.datasets.layouts import open_dataset as open_dataset
@@ -22,6 +23,7 @@ __all__ = [
     "JoinedDataset",
     "LabelPairs",
     "Subset",
+    "id_map_faults",
     "near_duplicate_groups",
     "open_dataset",
     "read_id_map",

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-import orjson
 
 from everycell.datasets import MIN_INSTANCE_PX, Dataset, open_dataset, read_id_map
 from everycell.errors import DataError
-from everycell.formats import read_coco, read_geojson, read_label_image
+from everycell.formats import find_cell_files, read_cell_file, read_coco, read_label_image
 from everycell.structures import Instances
-
-# The first pattern that fits any file of a folder decides for the whole folder; those with scores come first.
-_COCO = re.compile(r"(?P<stem>.+)\.coco\.json$")
-_GEOJSON = re.compile(r"(?P<stem>.+)\.geojson$")
-_LABELS = (
-    re.compile(r"(?P<stem>.+)\.labels\.tiff?$", re.IGNORECASE),
-    re.compile(r"(?P<stem>.+?)(_cp)?_masks\.(tiff?|png|npy)$", re.IGNORECASE),
-    re.compile(r"(?P<stem>.+?)(\.ome)?\.(tiff?|png|npy)$", re.IGNORECASE),
-)
 
 _ReadTruth = Callable[[str], Instances]
 _ReadPred = Callable[[str, tuple[int, int]], Instances]
@@ -67,7 +55,8 @@ def open_comparison(truth: Path, pred: Path, id_map: Path | None = None) -> Comp
     Args:
         truth: a data set folder, or a folder of label images.
         pred: a folder with one file an image, named by its stem: `.coco.json` if there is any, else `.geojson`,
-            `.labels.tif`, `_masks.*` or plain label images; or one such file; or one COCO results file for all images.
+            `.labels.tif`, `_masks.*` or plain label images; or one such file; or one COCO results file for all images,
+            as JSON or as a leaderboard `.zip`.
         id_map: JSON file of image ids by file name, for a COCO results file of all images; without it an image's id
             is its 1-based position among the sorted names.
 
@@ -77,17 +66,19 @@ def open_comparison(truth: Path, pred: Path, id_map: Path | None = None) -> Comp
     names, class_names, read_truth = _open_truth(truth)
     if not pred.exists():
         raise DataError(f"no such file or folder: {pred}; expected the predictions")
-    if pred.suffix == ".json" and pred.name.removesuffix(".json").removesuffix(".coco") not in names:
+    if pred.suffix in (".json", ".zip") and pred.name.removesuffix(".json").removesuffix(".coco") not in names:
         ids = _image_ids(names, id_map)
         return Comparison(names, class_names, (), read_truth, _results_of_all(pred, ids, read_truth, class_names))
-    files, pattern = _files_by_stem(pred, (_COCO, _GEOJSON, *_LABELS))
+    files, kind = find_cell_files(pred)
     _check_same(names, files, pred)
     notes: tuple[str, ...] = ()
-    if pattern in _LABELS and len(class_names) > 1:
+    if kind == "labels" and len(class_names) > 1:
         notes = (f"classes are ignored: the label images in {pred} have none",)
         class_names = ("cell",)
-    read_pred = partial(_read_one, files, pattern, class_names if len(class_names) > 1 else ())
-    return Comparison(names, class_names, notes, read_truth, read_pred)
+    known = class_names if len(class_names) > 1 else ()
+    return Comparison(
+        names, class_names, notes, read_truth, lambda name, size: read_cell_file(files[name], kind, size, known)
+    )
 
 
 def _open_truth(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...], _ReadTruth]:
@@ -95,8 +86,8 @@ def _open_truth(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...], _ReadTr
     children = sorted(folder.iterdir()) if folder.is_dir() else []
     labels_alone = children and not any(child.is_dir() or "_masks." in child.name for child in children)
     if labels_alone:
-        files, _ = _files_by_stem(folder, _LABELS)
-        return tuple(sorted(files)), ("cell",), lambda name: read_label_image(files[name])
+        files, _ = find_cell_files(folder, ("labels",))
+        return tuple(files), ("cell",), lambda name: read_label_image(files[name])
     dataset = open_dataset(folder)
     index = {name: i for i, name in enumerate(dataset.names)}
     return dataset.names, dataset.class_names, lambda name: _read_sample(dataset, index[name])
@@ -110,26 +101,6 @@ def _read_sample(dataset: Dataset, i: int) -> Instances:
     return replace(cells, notes=(note,)) if sample.dropped else cells
 
 
-def _files_by_stem(path: Path, patterns: Iterable[re.Pattern[str]]) -> tuple[dict[str, Path], re.Pattern[str]]:
-    """Stem → file for the first pattern that fits any file in `path` (a folder, or the one file itself)."""
-    children = sorted(child for child in (path.iterdir() if path.is_dir() else [path]) if child.is_file())
-    for pattern in patterns:
-        found: dict[str, Path] = {}
-        for child in children:
-            matched = pattern.match(child.name)
-            if matched is None or child.name.startswith("."):
-                continue
-            if matched["stem"] in found:
-                raise DataError(f"{found[matched['stem']]} and {child.name} are for the same image; keep one of them")
-            found[matched["stem"]] = child
-        if found:
-            return found, pattern
-    raise DataError(
-        f"nothing to compare in {path}: expected <stem>.coco.json, <stem>.geojson, or label images "
-        "(<stem>.labels.tif, <stem>_masks.*, <stem>.tif, .png or .npy)"
-    )
-
-
 def _check_same(names: tuple[str, ...], files: Mapping[str, Path], pred: Path) -> None:
     """A subset is never scored silently."""
     missing, extra = sorted(set(names) - files.keys()), sorted(files.keys() - set(names))
@@ -141,31 +112,6 @@ def _check_same(names: tuple[str, ...], files: Mapping[str, Path], pred: Path) -
 
 def _first_five(names: list[str]) -> str:
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-
-
-def _read_one(
-    files: Mapping[str, Path], pattern: re.Pattern[str], class_names: tuple[str, ...], name: str, size: tuple[int, int]
-) -> Instances:
-    """Prediction of one image from its own file; class names are empty where classes do not matter."""
-    path = files[name]
-    if pattern is _GEOJSON:
-        return read_geojson(path, size, class_names)
-    if pattern is _COCO:
-        image_id = _only_image_id(path)
-        return read_coco(path, {image_id: size}, class_names)[image_id]
-    return read_label_image(path)
-
-
-def _only_image_id(path: Path) -> int:
-    """The image id in a results file of one image; 1 if it is empty, or damaged, which the reader will report."""
-    try:
-        entries = orjson.loads(path.read_bytes())
-        ids = {entry["image_id"] for entry in entries}
-    except (OSError, ValueError, TypeError, LookupError):
-        return 1
-    if len(ids) > 1:
-        raise DataError(f"{path} must hold the cells of one image, got those of {len(ids)}; give the file itself")
-    return ids.pop() if ids else 1
 
 
 def _image_ids(names: tuple[str, ...], id_map: Path | None) -> dict[str, int]:

@@ -13,6 +13,7 @@ import orjson
 
 from everycell.errors import DataError
 from everycell.files import write_bytes
+from everycell.formats.leaderboard import read_leaderboard
 from everycell.structures import Instances, MaskCrops
 from everycell.structures.rle import decode, encode
 
@@ -41,13 +42,13 @@ def write_coco(instances: Instances, path: Path, image_id: int = 1) -> None:
 
 
 def read_coco(
-    path: Path, image_sizes: Mapping[int, tuple[int, int]], class_names: Sequence[str] = ()
+    path: Path, image_sizes: Mapping[int, tuple[int, int]] | None = None, class_names: Sequence[str] = ()
 ) -> dict[int, Instances]:
     """Read a results list.
 
     Args:
-        path: the file.
-        image_sizes: (height, width) for each image id that may appear.
+        path: the file; a `.zip` is a leaderboard file.
+        image_sizes: (height, width) for each image id that may appear; those that the file itself says when None.
         class_names: names of categories 1 … K; when given, a category above K is an error.
 
     Returns:
@@ -57,11 +58,12 @@ def read_coco(
         DataError: an entry is missing something, or does not fit the images.
     """
     try:
-        entries = json.loads(path.read_bytes())
+        entries = json.loads(read_leaderboard(path) if path.suffix == ".zip" else path.read_bytes())
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read the COCO results {path}: {error}") from error
     if not isinstance(entries, list):
         raise DataError(f"COCO results are a bare list of entries, got a {type(entries).__name__}: {path}")
+    image_sizes = _own_sizes(entries, path) if image_sizes is None else image_sizes
     found: dict[int, list[dict[str, Any]]] = {image_id: [] for image_id in image_sizes}
     for i, entry in enumerate(entries):
         try:
@@ -69,6 +71,20 @@ def read_coco(
         except DataError as error:
             raise DataError(f"{path}, entry {i}: {error}") from None
     return {image_id: _join(found[image_id], size, class_names) for image_id, size in image_sizes.items()}
+
+
+def _own_sizes(entries: list[Any], path: Path) -> dict[int, tuple[int, int]]:
+    """Image id → (height, width) of its first entry."""
+    sizes: dict[int, tuple[int, int]] = {}
+    for i, entry in enumerate(entries):
+        try:
+            image_id, (height, width) = entry["image_id"], entry["segmentation"]["size"]
+        except (TypeError, ValueError, LookupError):
+            raise DataError(f"{path}, entry {i}: expected image_id and segmentation with size and counts") from None
+        if not all(type(value) is int for value in (image_id, height, width)) or min(height, width) < 1:
+            raise DataError(f"{path}, entry {i}: expected an image_id and a size [height, width] in whole numbers")
+        sizes.setdefault(image_id, (height, width))
+    return sizes
 
 
 def _image_id(entry: Any, image_sizes: Mapping[int, tuple[int, int]]) -> int:

@@ -132,6 +132,11 @@ def read_geojson(
     return replace(cells.select(seen), notes=(note,))
 
 
+def geojson_classes(path: Path) -> set[str]:
+    """Names of the classes in a file; unclassified outlines have none."""
+    return {label for i, feature in enumerate(_features(path)) if (label := _parse(feature, f"{path}, feature {i}")[1])}
+
+
 def _features(path: Path) -> list[Any]:
     try:
         content = json.loads(path.read_bytes())

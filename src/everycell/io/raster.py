@@ -51,6 +51,11 @@ class Raster:
     unknown_axis: bool = False
     mpp: float | None = None
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width), px."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
 
 def read_raster(path: str | Path) -> Raster:
     """Read a PNG, JPEG, TIFF (OME-TIFF, ImageJ, SVS) or .npy file; its content decides, not its suffix.

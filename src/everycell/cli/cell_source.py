@@ -1,0 +1,136 @@
+"""Cells on disk, one image after the other, with what the files beside them know about the images."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from everycell.datasets import ImageId, read_id_map
+from everycell.errors import DataError
+from everycell.formats import find_cell_files, geojson_classes, read_cell_file, read_coco
+from everycell.io import find_images, read_raster
+from everycell.structures import Instances
+
+
+@dataclass(frozen=True)
+class KnownImages:
+    """What is known about images besides their cells, by stem.
+
+    Attributes:
+        id_map: ids and sizes.
+        files: the images themselves.
+        summary: (height, width) in px and µm/px from the `summary.csv` of a prediction.
+        class_names: names of classes 1 … K, from the same.
+    """
+
+    id_map: Mapping[str, ImageId] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
+    summary: Mapping[str, tuple[tuple[int, int], float | None]] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
+
+    def size_and_mpp(self, stem: str) -> tuple[tuple[int, int] | None, float | None]:
+        """(height, width) in px and µm/px of an image, None where unknown.
+
+        Raises:
+            DataError: its file cannot be read, or has another size than the id map says.
+        """
+        size, mpp = self.summary.get(stem, (None, None))
+        entry = self.id_map.get(stem)
+        if stem in self.files:
+            raster = read_raster(self.files[stem])
+            size, mpp = raster.size, raster.mpp or mpp
+            if entry and (fault := entry.size_fault(self.files[stem], size)):
+                raise DataError(fault)
+        return (entry.size if entry else size), mpp
+
+
+def look_around(source: Path, id_map: Path | None, images: Path | None) -> KnownImages:
+    """Collect what an id map, a folder of images and the `summary.csv` beside the cells in `source` say."""
+    summary, class_names = _read_summary((source if source.is_dir() else source.parent) / "summary.csv")
+    return KnownImages(
+        read_id_map(id_map) if id_map else {}, dict(find_images([images])) if images else {}, summary, class_names
+    )
+
+
+def _read_summary(path: Path) -> tuple[dict[str, tuple[tuple[int, int], float | None]], tuple[str, ...]]:
+    """Size and µm/px by stem, and class names; nothing where there is no such file, or another program's."""
+    if not path.is_file():
+        return {}, ()
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or ()
+        if not {"image", "status", "height", "width", "mpp"} <= set(columns):
+            return {}, ()
+        done = [row for row in reader if row["status"] == "ok"]
+    sizes = {
+        row["image"]: ((int(row["height"]), int(row["width"])), float(row["mpp"]) if row["mpp"] else None)
+        for row in done
+    }
+    return sizes, tuple(name.removeprefix("count_") for name in columns if name.startswith("count_"))
+
+
+@dataclass(frozen=True)
+class CellSource:
+    """The cells of several images.
+
+    Attributes:
+        stems: of the images, ascending.
+        class_names: names of classes 1 … K, empty when unknown.
+        has_classes: whether the files hold classes and scores; label images do not.
+        read: cells of the image with a stem.
+    """
+
+    stems: tuple[str, ...]
+    class_names: tuple[str, ...]
+    has_classes: bool
+    read: Callable[[str], Instances]
+
+
+def open_cells(source: Path, known: KnownImages, class_names: Sequence[str] = ()) -> CellSource:
+    """Find the cells in `source`; nothing but names is read yet, and class names where nothing else says them.
+
+    Args:
+        source: a file for one image, a folder of them (see `find_cell_files`), or COCO results of all images of the id
+            map: a leaderboard `.zip`, or a `.json` that is not named like one of them.
+        known: about the images.
+        class_names: names of classes 1 … K, instead of the known ones.
+
+    Raises:
+        DataError: there are no cells, or results of several images without an id map.
+    """
+    if not source.exists():
+        raise DataError(f"no such file or folder: {source}; expected cells")
+    names = tuple(class_names) or known.class_names
+    if _is_of_all_images(source, known):
+        return _open_results(source, known, names)
+    files, kind = find_cell_files(source)
+    if kind == "geojson" and not names:
+        names = tuple(sorted({name for path in files.values() for name in geojson_classes(path)}))
+    if kind == "labels":
+        names = names if len(names) == 1 else ()
+
+    def read(stem: str) -> Instances:
+        size, mpp = known.size_and_mpp(stem)
+        return replace(read_cell_file(files[stem], kind, size, names, mpp), class_names=names)
+
+    return CellSource(tuple(files), names, kind != "labels", read)
+
+
+def _is_of_all_images(source: Path, known: KnownImages) -> bool:
+    if source.suffix != ".json" or source.is_dir():
+        return source.suffix == ".zip"
+    stem = source.name.removesuffix(".json").removesuffix(".coco")
+    return not source.name.endswith(".coco.json") or (bool(known.id_map) and stem not in known.id_map)
+
+
+def _open_results(source: Path, known: KnownImages, names: tuple[str, ...]) -> CellSource:
+    if not known.id_map:
+        raise DataError(f"{source} holds the cells of all images: give --id-map FILE to tell them apart")
+    found = read_coco(source, {entry.id: entry.size for entry in known.id_map.values()}, names)
+
+    def read(stem: str) -> Instances:
+        return replace(found[known.id_map[stem].id], mpp=known.size_and_mpp(stem)[1])
+
+    return CellSource(tuple(sorted(known.id_map)), names, has_classes=True, read=read)
