@@ -92,8 +92,14 @@ class TrainSettings(Settings):
     )
     scale_jitter: tuple[float, float] = Field((1.0, 1.0), description="range of the random zoom of a crop")
     epochs: int = Field(100, ge=1)
-    steps_per_epoch: int | None = Field(None, ge=1, description="None: every image once an epoch")
-    batch_size: int = Field(2, ge=1)
+    steps_per_epoch: int | None = Field(
+        None, ge=1, description="optimizer steps; None: as many as every image once needs"
+    )
+    batch_size: int = Field(2, ge=1, description="images or crops in a batch, shared among the processes")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients are added up for one optimizer step")
+    balance_classes: float = Field(
+        0.0, ge=0, le=1, description="0: images alike; up to 1: places drawn so that rare classes come up more"
+    )
     optimizer: Literal["adam", "adamw"] = "adam"
     learning_rate: float = Field(5e-4, gt=0)
     weight_decay: float = Field(1e-4, ge=0)

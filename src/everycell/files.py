@@ -10,6 +10,7 @@ from pathlib import Path
 
 from everycell.errors import OutputError
 
+_TEMPORARY = ".everycell-"
 _ADVICE = {
     errno.ENOSPC: "free some space or choose another folder",
     errno.EDQUOT: "free some space or choose another folder",
@@ -27,7 +28,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the file could not be written.
     """
-    temporary = path.with_name(f".everycell-{uuid.uuid4().hex}{path.suffix}")
+    temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
@@ -55,3 +56,9 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder {path}: {error.strerror or error}; choose another one") from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of a process that was killed while it wrote; nobody else may be writing there."""
+    for path in folder.glob(f"{_TEMPORARY}*"):
+        path.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import PIL.Image
 import pytest
 import tifffile
 
@@ -55,3 +56,80 @@ def test_no_cells_at_all_is_a_success_without_values(folders, capsys):
         tifffile.imwrite(folder / "x.tif", np.zeros((5, 5), np.uint8))
     assert run("--truth", truth, "--pred", pred) == 0
     assert "–" in capsys.readouterr().out
+
+
+@pytest.fixture
+def dataset(tmp_path, folders):
+    """A data set of one image with two cells."""
+    truth, _ = folders
+    for name in ("images", "labels"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    (truth / "x.tif").rename(tmp_path / "data" / "labels" / "x.tif")
+    PIL.Image.fromarray(np.full((20, 20), 200, np.uint8)).save(tmp_path / "data" / "images" / "x.png")
+    return tmp_path / "data"
+
+
+def test_errors_are_shown_and_in_json(folders, tmp_path, capsys):
+    truth, pred = folders
+    labels = tifffile.imread(pred / "x.tif")
+    labels[labels == 2] = 0
+    tifffile.imwrite(pred / "x.tif", labels)
+    assert run("--truth", truth, "--pred", pred, "--json", tmp_path / "out.json") == 0
+    shown = [line.split() for line in capsys.readouterr().out.replace("│", " ").splitlines()]
+    assert ["correct", "1", "50.0%", "1", "100.0%"] in shown
+    assert ["missed", "1", "50.0%"] in shown
+    assert ["duplicate", "0", "0.0%"] in shown
+    assert ["up", "to", "7.34", "1", "1.0000", "1.0000", "1", "1.0000"] in shown  # the smaller cell was found
+    errors = json.loads((tmp_path / "out.json").read_text())["errors"]
+    assert (errors["truth"]["missed"], errors["pred"]["correct"], errors["unit"]) == (1, 1, "px")
+
+
+def test_the_score_threshold_reaches_the_result(folders, tmp_path):
+    truth, pred = folders
+    arguments = ("--truth", truth, "--pred", pred, "--json", tmp_path / "out.json", "--score-thresh", "0.25")
+    assert run(*arguments) == 0
+    assert json.loads((tmp_path / "out.json").read_text())["score_thresh"] == 0.25
+    assert run(*arguments[:-1], "1.5") == 2
+
+
+def test_the_worst_are_drawn(dataset, folders, tmp_path):
+    assert run("--truth", dataset, "--pred", folders[1], "--worst", tmp_path / "worst.png") == 0
+    with PIL.Image.open(tmp_path / "worst.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.width == 1800
+    assert run("--truth", dataset, "--pred", folders[1], "--worst", tmp_path / "worst.jpg") == 2
+
+
+def test_the_worst_need_images(folders, tmp_path, capsys):
+    truth, pred = folders
+    assert run("--truth", truth, "--pred", pred, "--worst", tmp_path / "worst.png") == 1
+    shown = capsys.readouterr()
+    assert shown.err.count("\n") == 1
+    assert "--worst needs the images, not label images alone" in shown.err
+    assert not (tmp_path / "worst.png").exists()
+
+
+def test_classes_are_confused_in_a_table(tmp_path, capsys):
+    from everycell.formats import write_coco
+    from everycell.structures import Instances
+
+    labels = tifffile.imread(_cell_folder(tmp_path) / "class1.tif")
+    found = Instances.from_masks(Instances.from_labels(labels).masks, labels.shape, class_ids=np.array([2]))
+    (tmp_path / "pred").mkdir()
+    write_coco(found, tmp_path / "pred" / "a.coco.json", 1)
+    assert run("--truth", tmp_path / "truth", "--pred", tmp_path / "pred") == 0
+    shown = [line.split() for line in capsys.readouterr().out.replace("│", " ").splitlines()]
+    assert ["class1", "0", "0", "1"] in shown
+    assert ["class2", "1", "0", "0"] in shown
+
+
+def _cell_folder(tmp_path):
+    """One image with a cell of each of two classes."""
+    folder = tmp_path / "truth" / "a"
+    folder.mkdir(parents=True)
+    tifffile.imwrite(folder / "image.tif", np.zeros((20, 20, 3), np.uint8))
+    for i in (1, 2):
+        mask = np.zeros((20, 20), np.uint8)
+        mask[2:8, 8 * i : 8 * i + 4] = 1
+        tifffile.imwrite(folder / f"class{i}.tif", mask)
+    return folder

@@ -9,17 +9,17 @@ from everycell.cli import main
 
 def test_help_loads_nothing_heavy():
     code = (
-        "import sys, time; start = time.perf_counter()\n"
+        "import sys, time; start = time.process_time()\n"
         "from everycell.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit as end: assert not end.code\n"
-        "print(time.perf_counter() - start)\n"
+        "print(time.process_time() - start)\n"
         "print(*{name.partition('.')[0] for name in sys.modules})"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     *_, seconds, modules = run.stdout.splitlines()
     assert not {"torch", "numpy", "pydantic", "pandas", "skimage", "matplotlib", "PIL"} & set(modules.split())
-    assert float(seconds) < 2  # 0.2 s on an idle machine; the bound leaves room for a busy one
+    assert float(seconds) < 2  # of the processor, 0.2 s here; other programs do not count
 
 
 def test_python_m_everycell_prints_the_version():
@@ -30,7 +30,10 @@ def test_python_m_everycell_prints_the_version():
 def test_help_names_every_command(everycell):
     code, out, _ = everycell("--help")
     assert code == 0
-    commands = ("demo", "predict", "figure", "evaluate", "train", "models", "doctor")
+    commands = (
+        *("demo", "predict", "figure", "evaluate", "train", "ablate", "report", "anchors"),
+        *("convert", "validate", "models", "doctor"),
+    )
     assert all(f" {command} " in out for command in commands)
 
 

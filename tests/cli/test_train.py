@@ -1,5 +1,7 @@
 """The train command from files on disk to a model that predicts."""
 
+import json
+import re
 import shutil
 
 import numpy as np
@@ -62,6 +64,9 @@ def test_train_then_predict(folders, tmp_path, capsys):
     assert "best.safetensors" in out
     assert "2 images for training, 1 for validation" in err
     assert "classes: class1, class2" in err
+    assert re.search(r"\d+\.\d\d s a step, peak memory \d\.\d\d GiB", err)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["data"]["folders"] == [str((folders / "data").resolve())]
     card = read_card(tmp_path / "run" / "best.safetensors")
     assert card.class_names == ("class1", "class2")
     assert card.data == "data"
@@ -83,11 +88,12 @@ def test_a_second_run_in_the_folder_is_refused(folders, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--preset", "grand"), "unknown preset 'grand'; known are baseline, reference, nuclei"),
+        (("--preset", "grand"), "unknown preset 'grand'; known are baseline, reference, modern, nuclei"),
         (("--limit", "0"), "--limit must be at least 1"),
         (("--epochs", "0"), "train.epochs"),
         (("--init-weights", "missing.safetensors"), "no such weights file"),
         (("--from", "nothing"), "no model named 'nothing'"),
+        (("--limit", "1"), "at least two images, one of them for validation; got 1"),
     ],
 )
 def test_wrong_settings_end_in_one_line(folders, tmp_path, capsys, more, message):
@@ -107,6 +113,19 @@ def test_unknown_settings_are_named(folders, tmp_path, capsys):
     (tmp_path / "bad.toml").write_text("[trian]\nepochs = 3\n")
     assert run("train", folders / "data", "-o", tmp_path / "run", "--config", tmp_path / "bad.toml") == 1
     assert "unknown table [trian]; valid are model, train" in capsys.readouterr().err
+
+
+def test_an_unknown_switch_value_lists_the_known(folders, tmp_path, capsys):
+    (tmp_path / "bad.toml").write_text('[model]\nmask_head = "wider"\n')
+    assert run("train", folders / "data", "-o", tmp_path / "run", "--config", tmp_path / "bad.toml") == 1
+    assert "model.mask_head: Input should be 'standard', 'wide' or 'wide28', got 'wider'" in capsys.readouterr().err
+
+
+def test_an_empty_folder_is_no_data_set(tmp_path, capsys):
+    for folder in ("images", "labels"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    assert run("train", tmp_path / "data", "-o", tmp_path / "run") == 1
+    assert "has no images; expected images/<stem>.png with labels/<stem>.tif" in capsys.readouterr().err
 
 
 def spoil_size(mask):

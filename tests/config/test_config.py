@@ -42,6 +42,11 @@ def test_unknown_key_of_a_nested_record_lists_that_record():
             {"model": {"backbone": "vgg"}, "train": {}},
             "run.toml: model.backbone: Input should be 'resnet18', 'resnet34', 'resnet50' or 'resnet101', got 'vgg'",
         ),
+        (
+            ModelSettings,
+            {"mask_head": "wider"},
+            "run.toml: mask_head: Input should be 'standard', 'wide' or 'wide28', got 'wider'",
+        ),
         (RunSettings, {"model": {}}, "run.toml: train: Field required, got {'model': {}}"),
     ],
 )
@@ -103,5 +108,5 @@ def test_unreadable_toml(tmp_path, content, expected):
 
 
 def test_unknown_preset_lists_the_known():
-    with pytest.raises(ConfigError, match="unknown preset 'nucleus'; known are baseline, reference, nuclei"):
+    with pytest.raises(ConfigError, match="unknown preset 'nucleus'; known are baseline, reference, modern, nuclei"):
         get_preset("nucleus")

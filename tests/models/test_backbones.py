@@ -1,5 +1,6 @@
 import urllib.error
 from collections.abc import Callable
+from itertools import combinations
 
 import pytest
 import torch
@@ -7,11 +8,12 @@ from safetensors.torch import save_file
 from torchvision import models as zoo
 from torchvision.ops import misc
 
-from everycell.config import ModelSettings
+from everycell.config import ModelSettings, RunSettings
 from everycell.errors import ModelError
 from everycell.models import CellMaskRCNN, count_parameters, fold_norms, init_backbone
 from everycell.models.backbones import FrozenBatchNorm2d, build_backbone
 from everycell.train.presets import PRESETS
+from everycell.transforms import get_recipe
 
 RESNET18 = ModelSettings(backbone="resnet18", fpn_channels=8)
 
@@ -43,6 +45,56 @@ def test_parameter_counts_of_the_reports_two_systems(preset, trainable, total):
         network = CellMaskRCNN(PRESETS[preset].model, 4)
     assert count_parameters(network) == (trainable, total)
     assert total < 200_000_000
+
+
+@pytest.mark.parametrize("preset", ["reference", "baseline"])
+def test_which_parameters_of_the_reports_two_systems_are_frozen(preset):
+    """Stem and layer1: convolutions only, since a frozen norm has no parameters; the same in both."""
+    with torch.device("meta"):
+        network = CellMaskRCNN(PRESETS[preset].model, 4)
+    assert [name for name, parameter in network.named_parameters() if not parameter.requires_grad] == [
+        "backbone.body.conv1.weight",
+        "backbone.body.layer1.0.conv1.weight",
+        "backbone.body.layer1.0.conv2.weight",
+        "backbone.body.layer1.0.conv3.weight",
+        "backbone.body.layer1.0.downsample.0.weight",
+        "backbone.body.layer1.1.conv1.weight",
+        "backbone.body.layer1.1.conv2.weight",
+        "backbone.body.layer1.1.conv3.weight",
+        "backbone.body.layer1.2.conv1.weight",
+        "backbone.body.layer1.2.conv2.weight",
+        "backbone.body.layer1.2.conv3.weight",
+    ]
+
+
+# What turning a switch from the baseline's value to the reference's adds to the trainable parameters, by hand.
+SWITCHES = {
+    # 17 more blocks in layer3: 1 × 1 from 1024 to 256 channels, 3 × 3, 1 × 1 back, without bias.
+    "backbone": 17 * (1024 * 256 + 256 * 256 * 9 + 256 * 1024),
+    "anchor_sizes": 0,
+    # Four 3 × 3 of 512 with bias, their norms, and 1 × 1 to five classes; without the deconvolution and its 1 × 1.
+    "mask_head": (256 * 9 + 1) * 512 + 3 * (512 * 9 + 1) * 512 + 4 * 2 * 512 + 513 * 5 - (256 * 4 + 1) * 256 - 257 * 5,
+    "recipe": 0,
+}
+
+
+@pytest.mark.parametrize("on", [on for n in range(5) for on in combinations(SWITCHES, n)])
+def test_the_four_switches_are_free_of_each_other(on):
+    off, full = PRESETS["baseline"], PRESETS["reference"]
+    values = off.model_dump()
+    for switch in on:
+        table = "train" if switch == "recipe" else "model"
+        values[table][switch] = full.model_dump()[table][switch]
+    run = RunSettings.parse(values, "switches")
+    assert (run == off, run == full) == (len(on) == 0, len(on) == 4)
+    with torch.device("meta"):
+        network = CellMaskRCNN(run.model, 4)
+    added = sum(SWITCHES[switch] for switch in on)
+    assert count_parameters(network) == (43_716_141 + added, 43_938_541 + added)
+    assert len(network.backbone.body.layer3) == (23 if "backbone" in on else 6)
+    assert network.rpn.anchor_generator.sizes[0] == ((8,) if "anchor_sizes" in on else (32,))
+    assert hasattr(network.roi_heads.mask_predictor, "conv4") == ("mask_head" in on)
+    assert bool(get_recipe(run.train.recipe).steps) == ("recipe" in on)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

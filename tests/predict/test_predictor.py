@@ -268,7 +268,7 @@ class TestTiles:
                 return [found], losses
 
         plain = model(Wobbly(), card(self.PLAIN))
-        seam = plain._tiles((60, 300), 1.0)[0].core[2]
+        seam = plain.tiles((60, 300), 1.0)[0].core[2]
         for x in range(seam - 12, seam + 3):
             pixels = np.zeros((60, 300, 3), np.uint8)
             pixels[20:30, x : x + 10] = 255
@@ -278,7 +278,7 @@ class TestTiles:
     def test_windows_begin_on_whole_strides(self, magnification, monkeypatch):
         monkeypatch.setattr("everycell.predict.predictor._TILE_NETWORK_PX", 384)
         settings = self.PLAIN.model_copy(update={"magnification": magnification})
-        tiles = model(None, card(settings, diameter_px=(5, 12, 41.3)))._tiles((900, 700), magnification)
+        tiles = model(None, card(settings, diameter_px=(5, 12, 41.3))).tiles((900, 700), magnification)
         assert len(tiles) > 9
         for tile in tiles:
             assert [start * magnification % 32 for start in (*tile.core[:2], *tile.window[:2])] == [0] * 4

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -5,7 +7,7 @@ from everycell.config import ModelSettings, TrainSettings
 from everycell.datasets import synthetic_sample
 from everycell.structures import Image, Sample
 from everycell.train.data import CropSource, make_target
-from everycell.train.statistics import common_mpp, diameter_percentiles
+from everycell.train.statistics import cells_per_class, common_mpp, data_facts, diameter_percentiles
 
 
 class Synthetic:
@@ -131,3 +133,26 @@ def test_common_scale_needs_every_image_to_agree():
     assert common_mpp([at(0.25), at(0.26)]) == 0.255
     assert common_mpp([at(0.25), at(0.5)]) is None
     assert common_mpp([at(0.25), at(None)]) is None
+
+
+def test_the_fingerprint_follows_names_pixels_cells_and_classes():
+    def facts(data):
+        return data_facts(data.class_names, data.samples)
+
+    plain = facts(Synthetic([(40, 50), (32, 32)], n_classes=2))
+    assert plain.fingerprint == facts(Synthetic([(40, 50), (32, 32)], n_classes=2)).fingerprint
+    assert plain.cells.sum() == sum(len(s.class_ids) for s in Synthetic([(40, 50), (32, 32)], n_classes=2).samples)
+
+    changed = [Synthetic([(40, 50), (32, 32)], n_classes=2) for _ in range(5)]
+    changed[0].samples[1].image.pixels[3, 4, 0] ^= 1
+    changed[1].samples[0].layers[0, 0, 0] ^= 1
+    changed[2].samples[0].class_ids[0] = 3 - changed[2].samples[0].class_ids[0]
+    changed[3].samples[0] = replace(changed[3].samples[0], name="other")
+    changed[4].class_names = ("round", "long")
+    assert len({plain.fingerprint, *(facts(data).fingerprint for data in changed)}) == 6
+
+
+def test_cells_of_each_class():
+    layers = np.zeros((1, 4, 4), np.int32)
+    sample = Sample("x", Image(np.zeros((4, 4, 3), np.uint8)), layers, np.array([1, 3, 3]))
+    assert cells_per_class(sample, 4).tolist() == [1, 0, 2, 0]

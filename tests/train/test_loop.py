@@ -1,4 +1,7 @@
 import csv
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from everycell.models.checkpoint import load_network, read_card
 from everycell.predict import load_model
 from everycell.structures import Instances, Sample
 from everycell.train import Trainer, TrainJob
-from everycell.train.validation import best_threshold, validation_loss
+from everycell.train.validation import Validation, best_threshold, validation_loss
 
 TINY = ModelSettings(
     backbone="resnet18",
@@ -34,13 +37,14 @@ def read_csv(path):
 
 class Silent:
     def __init__(self):
-        self.rows, self.steps = [], []
+        self.rows, self.steps, self.losses = [], [], []
 
     def on_start(self, trainer):
         self.counts = len(trainer.train_source.indices), len(trainer.val_source.indices)
 
     def on_step(self, epoch, step, losses):
         self.steps.append(step)
+        self.losses.append(losses)
 
     def on_epoch(self, row):
         self.rows.append(row)
@@ -87,7 +91,7 @@ def test_a_run_leaves_its_files(finished):
     out, listener = finished
     names = {path.name for path in out.iterdir()}
     assert names == {
-        *("settings.toml", "split.csv", "history.csv", "curves.png", "tensorboard"),
+        *("settings.toml", "split.csv", "history.csv", "curves.png", "tensorboard", "run.json"),
         *("best.safetensors", "last.safetensors", "resume.safetensors"),
     }
     rows = read_csv(out / "history.csv")
@@ -130,6 +134,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(finished, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         Trainer(job(tmp_path), Stop()).run()
+    record = read_record(tmp_path)
+    assert (record["status"], record["epochs"], record["steps"]) == ("interrupted", 1, 2)
     torch.manual_seed(999)
     Trainer(job(tmp_path), Silent()).run(resume=True)
     for name in ("last.safetensors", "best.safetensors"):
@@ -138,15 +144,53 @@ def test_a_resumed_run_equals_an_uninterrupted_one(finished, tmp_path):
     assert (out / "history.csv").read_text() == (tmp_path / "history.csv").read_text()
 
 
-def test_resuming_with_other_settings_is_refused(finished):
+def test_resuming_with_other_settings_lists_each_difference(finished):
     out, _ = finished
-    with pytest.raises(TrainingError, match="other settings"):
-        Trainer(job(out, learning_rate=1e-3), Silent()).run(resume=True)
+    with pytest.raises(TrainingError, match="other settings or data") as error:
+        Trainer(job(out, learning_rate=1e-3, early_stopping=4, scale_jitter=(0.5, 1.0)), Silent()).run(resume=True)
+    for change in (
+        "train.learning_rate: 0.0005 → 0.001",
+        "train.early_stopping: None → 4",
+        "train.scale_jitter: [1.0, 1.0] → [0.5, 1.0]",
+    ):
+        assert change in str(error.value)
+    assert str(error.value).count("→") == 3
 
 
-def test_resuming_nothing_is_an_error(tmp_path):
-    with pytest.raises(TrainingError, match="nothing to resume"):
-        Trainer(job(tmp_path / "new"), Silent()).run(resume=True)
+def test_resuming_with_other_data_is_refused(finished):
+    out, _ = finished
+    other = job(out)
+    other.dataset.samples[0].image.pixels[0, 0, 0] ^= 1
+    with pytest.raises(TrainingError, match=r"\(data: [0-9a-f]{64} → [0-9a-f]{64}\)"):
+        Trainer(other, Silent()).run(resume=True)
+
+
+def test_resuming_nothing_starts_from_the_beginning(finished, tmp_path):
+    trainer = Trainer(job(tmp_path), Silent())
+    trainer.run(resume=True)
+    assert trainer.notes == [f"no finished epoch in {tmp_path}: starting from the beginning"]
+    assert (tmp_path / "history.csv").read_text() == (finished[0] / "history.csv").read_text()
+
+
+def test_a_run_without_its_resume_file_is_not_started_anew(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    (tmp_path / "resume.safetensors").unlink()
+    with pytest.raises(TrainingError, match=r"resume\.safetensors: missing"):
+        Trainer(job(tmp_path), Silent()).run(resume=True)
+    assert (tmp_path / "best.safetensors").exists()
+
+
+def test_a_new_run_leaves_nothing_of_an_earlier_one(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    (tmp_path / ".everycell-1f.png").touch()  # left by a process that was killed while it wrote
+
+    class Look(Silent):
+        def on_start(self, trainer):
+            self.found = sorted(path.name for path in tmp_path.iterdir())
+
+    listener = Look()
+    Trainer(job(tmp_path, epochs=1), listener).run()
+    assert listener.found == ["run.json", "settings.toml", "split.csv", "tensorboard"]
 
 
 def test_a_loss_that_is_not_finite_names_the_images(tmp_path):
@@ -155,6 +199,8 @@ def test_a_loss_that_is_not_finite_names_the_images(tmp_path):
         trainer.network.roi_heads.box_predictor.cls_score.bias.fill_(float("nan"))
     with pytest.raises(TrainingError, match=r"not finite at epoch 1 .*loss_classifier nan.* on images .*image\d"):
         trainer.run()
+    assert (read_record(tmp_path)["status"], read_record(tmp_path)["epochs"]) == ("interrupted", 0)
+    Trainer(job(tmp_path, epochs=2), Silent())._resume()  # no finished epoch: the same command starts anew
 
 
 def test_an_unknown_recipe_fails_at_once(tmp_path):
@@ -162,9 +208,12 @@ def test_an_unknown_recipe_fails_at_once(tmp_path):
         Trainer(job(tmp_path, recipe="reprot"), Silent())
 
 
-def test_one_image_is_too_few(tmp_path):
-    with pytest.raises(DataError, match="at least two images"):
-        Trainer(job(tmp_path, count=1), Silent())
+@pytest.mark.parametrize("count", [0, 1])
+def test_one_image_is_too_few(tmp_path, count):
+    made = job(tmp_path)
+    made.dataset.samples, made.dataset.names = made.dataset.samples[:count], made.dataset.names[:count]
+    with pytest.raises(DataError, match=f"at least two images, one of them for validation; got {count}"):
+        Trainer(made, Silent())
 
 
 def test_starting_from_a_model_with_other_classes_is_refused(finished, tmp_path):
@@ -184,11 +233,101 @@ def test_starting_from_a_model_takes_its_weights(finished, tmp_path):
     assert all(torch.equal(value, weights[key]) for key, value in trainer.network.state_dict().items())
 
 
-def test_early_stopping(tmp_path):
+@pytest.mark.parametrize(("every", "epochs"), [(1, 3), (2, 6)])
+def test_early_stopping_counts_epochs_since_the_best(tmp_path, monkeypatch, every, epochs):
+    scores = iter([0.2, 0.1, 0.2, 0.3])  # the best is the first; as good is not better
+    monkeypatch.setattr("everycell.train.loop.validate", lambda model, samples: with_map(next(scores)))
+    monkeypatch.setattr("everycell.train.loop.validation_loss", lambda *_, **__: 1.0)
+    monkeypatch.setattr(Trainer, "_step", lambda *_: {"loss_mask": 1.0})
     listener = Silent()
-    # With a learning rate of almost nothing the mAP of random weights never rises.
-    Trainer(job(tmp_path, epochs=9, early_stopping=2, learning_rate=1e-12), listener).run()
-    assert len(listener.rows) < 9
+    settings = {"epochs": 9, "early_stopping": 2 * every, "validate_every": every, "schedule": "cosine"}
+    Trainer(job(tmp_path, **settings), listener).run()
+    assert len(listener.rows) == epochs
+    assert read_record(tmp_path)["status"] == "stopped early"
+    assert read_card(tmp_path / "best.safetensors").recipe["epoch"] == every
+    # A run that has ended stays ended.
+    again = Silent()
+    Trainer(job(tmp_path, **settings), again).run(resume=True)
+    assert again.rows == []
+
+
+def with_map(value):
+    return Validation(value, value, value, 0.5, 0.0, 1, {"small": value, "large": value}, {"small": 0, "large": 0})
+
+
+def read_record(out):
+    return json.loads((out / "run.json").read_text())
+
+
+def test_the_history_holds_the_gap_and_every_class(finished):
+    out, listener = finished
+    assert list(read_csv(out / "history.csv")[0])[-6:] == [
+        *("val_ap75", "val_f1_50"),
+        *("val_ap_small", "val_ap_large", "val_ap50_small", "val_ap50_large"),
+    ]
+    for row in listener.rows:
+        assert row["gap"] == row["val_loss"] - row["train_loss"]
+        known = [row[f"val_ap50_{name}"] for name in ("small", "large") if row[f"val_ap50_{name}"] is not None]
+        assert row["val_ap50"] == pytest.approx(np.mean(known))
+
+
+def test_the_run_describes_itself(finished):
+    out, _ = finished
+    record, data = read_record(out), Generated()
+    trainer = Trainer(job(out), Silent())
+    assert (record["status"], record["epochs"], record["steps"]) == ("finished", 2, 4)
+    assert (record["device"], record["world_size"], record["seed"]) == ("cpu", 1, 0)
+    assert record["precision"] == ("bfloat16" if trainer.bf16 else "float32")
+    assert record["parameters"]["trained"] == sum(p.numel() for p in trainer.network.parameters() if p.requires_grad)
+    assert record["parameters"]["total"] == sum(p.numel() for p in trainer.network.parameters())
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["class_names"] == ["small", "large"]
+    assert record["init"].startswith("random: filled 0 backbone tensors")
+    assert record["data"]["name"] == "generated"
+    assert record["data"]["images"] == {"train": 3, "validation": 1}
+    cells = record["data"]["cells"]
+    for number, name in enumerate(("small", "large"), start=1):
+        everywhere = sum(int((sample.class_ids == number).sum()) for sample in data.samples)
+        assert cells["train"][name] + cells["validation"][name] == everywhere
+    assert record["starts"][0] <= record["ended"]
+    assert 0 < record["seconds_per_step"] * 4 < record["seconds"] + 0.1
+    assert record["peak_memory"] > 50e6  # torch alone is larger
+
+
+def test_a_class_without_cells_is_noted_and_training_goes_on(tmp_path):
+    made = job(tmp_path, epochs=1)
+    small = [Sample(s.name, s.image, s.layers, np.ones_like(s.class_ids)) for s in made.dataset.samples]
+    made.dataset.samples = [made.dataset.samples[0], *small[1:]]  # only image 0 has cells of class 2
+    listener = Silent()
+    trainer = Trainer(replace(made, held_out=[2]), listener)
+    trainer.run()
+    note = "class large has no cell in the validation images: its AP is not known and not part of the mean"
+    assert trainer.notes == read_record(tmp_path)["notes"] == [note]
+    [row] = listener.rows
+    assert row["val_ap_large"] is None
+    assert row["val_map"] == row["val_ap_small"]
+
+
+def test_without_any_cell_to_validate_the_last_model_is_the_best(tmp_path):
+    listener = Silent()
+    trainer = Trainer(replace(job(tmp_path, early_stopping=1), held_out=[3]), listener)
+    trainer.run()
+    assert [row["val_map"] for row in listener.rows] == [None, None]
+    assert len(trainer.notes) == 2
+    best, last = (load_network(tmp_path / f"{name}.safetensors")[0].state_dict() for name in ("best", "last"))
+    assert all(torch.equal(best[key], last[key]) for key in best)
+
+
+def test_a_smaller_last_step_counts_its_images_alike(tmp_path):
+    listener = Silent()
+    # Three training images: a step of two batches of one, and a step of one.
+    trainer = Trainer(job(tmp_path, batch_size=1, accumulate=2, epochs=1), listener)
+    trainer.run()
+    assert trainer.schedule.steps == trainer.steps_per_epoch == 2
+    assert listener.steps == [1, 2]
+    terms = [listener.losses[i]["loss_objectness"] for i in range(2)]
+    assert listener.rows[0]["loss_objectness"] == pytest.approx(np.mean(terms))
+    assert terms[1] > 0.5 * terms[0]  # a mean, not a share of one
 
 
 def test_validation_loss_disturbs_nothing(tmp_path):

@@ -65,3 +65,25 @@ def test_state_goes_on_bit_for_bit(kind):
             chosen.end_epoch(2.0)
     assert torch.equal(straight.weight, resumed.weight)
     assert schedule.learning_rate == other.learning_rate
+
+
+def test_state_that_lost_its_memory_layout_goes_on_bit_for_bit():
+    def start():
+        torch.manual_seed(0)
+        network = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        return network, Schedule(network, TrainSettings(), total_steps=10)
+
+    def step(network, schedule):
+        schedule.optimizer.zero_grad()
+        network(torch.linspace(0, 1, 192).view(1, 3, 8, 8)).square().sum().backward()
+        schedule.step()
+
+    straight, schedule = start()
+    step(straight, schedule)
+    tensors, values = schedule.state()
+    resumed, other = start()
+    resumed.load_state_dict(straight.state_dict())
+    other.load({key: value.contiguous().clone() for key, value in tensors.items()}, values)
+    step(straight, schedule)
+    step(resumed, other)
+    assert torch.equal(straight.weight, resumed.weight)

@@ -15,9 +15,14 @@ __all__ = ["main"]
 _COMMANDS = {
     "demo": "Find the cells of a real tissue image that is already on this computer.",
     "predict": "Find and outline every cell in images, folders of images or globs.",
+    "convert": "Write cells in another format, the leaderboard's among them.",
+    "validate": "Check a leaderboard file against its id map.",
     "figure": "Draw an image, its masks and their outlines side by side.",
     "evaluate": "Compare predicted cells with the truth.",
     "train": "Train a model on a folder of images with outlined cells.",
+    "report": "Write a training run's report as one HTML page.",
+    "ablate": "Train the report's eight configurations alike and compare them.",
+    "anchors": "Measure how well anchors fit the cells of a data set, and suggest sizes.",
     "models": "List the models that come with everycell.",
     "doctor": "Check that everything everycell needs works on this computer.",
 }

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import track
-from rich.table import Table
 
-from everycell.evaluate import EvaluationResult, Evaluator, open_comparison
+from everycell.cli.evaluation_tables import tables
+from everycell.datasets import open_dataset
+from everycell.errors import DataError
+from everycell.evaluate import Evaluator, open_comparison, worst_sheet
 from everycell.files import write_bytes
+from everycell.io import read_image
+from everycell.plot import save_png
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _MAX_NOTES = 5
 
@@ -24,6 +31,8 @@ def evaluate(
     truth: Annotated[Path, Parameter(metavar="DATA")],
     pred: Annotated[Path, Parameter(metavar="PATH")],
     json: Annotated[Path | None, Parameter(metavar="FILE")] = None,
+    worst: Annotated[Path | None, Parameter(metavar="FILE.png", validator=validators.Path(ext="png"))] = None,
+    score_thresh: Annotated[float | None, Parameter(metavar="X", validator=validators.Number(gte=0, lte=1))] = None,
     id_map: Annotated[Path | None, Parameter(metavar="FILE")] = None,
 ) -> None:
     """Compare predicted cells with the truth.
@@ -32,10 +41,13 @@ def evaluate(
         truth: data set folder, or folder of label images.
         pred: folder of .coco.json, .geojson or label images named like the images, or one COCO results file.
         json: file for all figures.
+        worst: picture of the worst images and cells, a .png file; needs a data set folder, for its images.
+        score_thresh: leave out cells scoring less, except for average precision; none by default.
         id_map: JSON file of image ids by file name, for one COCO results file of all images.
     """
     comparison = open_comparison(truth, pred, id_map)
-    evaluator = Evaluator(comparison.class_names)
+    read_pixels = _pixel_reader(truth) if worst is not None else None
+    evaluator = Evaluator(comparison.class_names, score_thresh=score_thresh)
     progress = Console(stderr=True)
     for image in track(comparison, "Comparing", console=progress, transient=True, disable=not progress.is_terminal):
         evaluator.add(*image)
@@ -43,43 +55,20 @@ def evaluate(
     result = replace(result, notes=comparison.notes + result.notes)
     if json is not None:
         write_bytes(json, result.to_json().encode())
-    console = Console()
-    console.print(_overall(result), _per_class(result))
+    if worst is not None and read_pixels is not None:
+        save_png(worst_sheet(evaluator.images, read_pixels, title=f"{pred} against {truth}"), worst)
+    Console().print(*tables(result))
     for note in result.notes[:_MAX_NOTES]:
         print(f"Note: {note}")
     if len(result.notes) > _MAX_NOTES:
         print(f"Note: {len(result.notes) - _MAX_NOTES} more; --json FILE holds them all")
 
 
-def _overall(result: EvaluationResult) -> Table:
-    table = Table(
-        title=f"{result.n_images:,} images, {result.n_truth:,} true and {result.n_pred:,} predicted cells",
-        title_justify="left",
-    )
-    table.add_column("Measure")
-    table.add_column("Value", justify="right")
-    table.add_column("How")
-    limit = f"maxDets {result.max_dets}"
-    table.add_row("AP", _figure(result.map), f"IoU 0.50 … 0.95, {limit}, mean over classes")
-    table.add_row("AP50", _figure(result.ap50), f"IoU 0.50, {limit}, mean over classes")
-    table.add_row("AP75", _figure(result.ap75), f"IoU 0.75, {limit}, mean over classes")
-    table.add_row("PQ", _figure(result.pq), "classes ignored, mean over images")
-    table.add_row("AJI", _figure(result.aji), "classes ignored, mean over images")
-    table.add_row("Dice", _figure(result.dice), "cells against background, mean over images")
-    table.add_row("F1", _figure(result.f1_50), "IoU > 0.5, classes ignored, all images together")
-    return table
-
-
-def _per_class(result: EvaluationResult) -> Table:
-    table = Table(title=f"By class (maxDets {result.max_dets})", title_justify="left")
-    table.add_column("Class")
-    for name in ("AP", "AP50", "AP75", "True cells", "Predicted"):
-        table.add_column(name, justify="right")
-    for name, row in result.per_class.items():
-        figures = (_figure(value) for value in (row.ap, row.ap50, row.ap75))
-        table.add_row(escape(name), *figures, f"{row.n_truth:,}", f"{row.n_pred:,}")
-    return table
-
-
-def _figure(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.4f}"
+def _pixel_reader(truth: Path) -> Callable[[str], NDArray[np.uint8]]:
+    """What gives an image's pixels by the image's name."""
+    try:
+        dataset = open_dataset(truth)
+    except DataError as error:
+        raise DataError(f"--worst needs the images, not label images alone: {error}") from error
+    paths = {name: dataset.image_path(i) for i, name in enumerate(dataset.names)}
+    return lambda name: read_image(paths[name]).pixels

@@ -23,6 +23,7 @@ from everycell.errors import ConfigError, OutputError
 from everycell.models import count_parameters
 from everycell.models.checkpoint import find_model, read_card
 from everycell.train import Trainer, TrainJob, get_preset
+from everycell.train.processes import is_main_process
 
 
 def train(
@@ -48,13 +49,13 @@ def train(
     Args:
         data: folders that directly hold the samples; several are joined.
         output: run folder for models, history and curves.
-        preset: baseline, reference or nuclei.
+        preset: baseline, reference, modern or nuclei.
         from_model: start from this everycell model, a name or a file, with its own model settings.
         config: TOML file whose [model] and [train] settings replace those of the preset.
         epochs: replaces the preset's.
         init_weights: backbone weights: imagenet (downloaded), random, or a local .safetensors file, whole or partial.
         limit: use only the first N images.
-        resume: go on with an interrupted run in the same folder.
+        resume: go on with an interrupted run in the same folder; start it where no epoch is finished.
         overwrite: start anew although the run folder holds a run.
         device: auto, cpu, cuda or mps.
         bf16: bfloat16 convolutions where the device is faster with them.
@@ -65,14 +66,14 @@ def train(
     start = find_model(from_model) if from_model else None
     if start is not None:
         settings = settings.model_copy(update={"model": read_card(start).settings})
-    if (output / "resume.safetensors").exists() and not (resume or overwrite):
+    if (output / "last.safetensors").exists() and not (resume or overwrite):
         raise OutputError(
             f"{output}: holds a run already; give --resume to go on, --overwrite to start anew, or another folder"
         )
-    dataset = _open(data, limit)
-    console = Console(stderr=True)
+    dataset = open_folders(data, limit)
+    console = Console(stderr=True, quiet=not is_main_process())
     with console.status("reading images"):
-        groups = _duplicates(dataset, console)
+        groups = join_duplicates(dataset, console)
     job = TrainJob(
         dataset=dataset,
         settings=settings,
@@ -83,10 +84,17 @@ def train(
         data_name=data_name or ", ".join(path.resolve().name for path in data),
         licence=licence,
         device=device,
+        folders=data,
     )
     with ProgressListener(console) as listener:
-        best = Trainer(job, listener).run(resume=resume)
-    print(f"best model: {best}")
+        trainer = Trainer(job, listener)
+        best = trainer.run(resume=resume)
+    if trainer.peak_bytes is not None:
+        peak = f"{trainer.peak_bytes / 2**30:.2f} GiB ({trainer.memory.kind})"
+        console.print(f"{trainer.seconds_per_step:.2f} s a step, peak memory {peak}", highlight=False)
+    trainer.processes.close()
+    if is_main_process():
+        print(f"best model: {best}")
 
 
 def _settings(preset: str, config: Path | None, epochs: int | None, *, bf16: bool) -> RunSettings:
@@ -105,7 +113,7 @@ def _settings(preset: str, config: Path | None, epochs: int | None, *, bf16: boo
     return RunSettings.parse(values, source)
 
 
-def _duplicates(dataset: Dataset, console: Console) -> list[int]:
+def join_duplicates(dataset: Dataset, console: Console) -> list[int]:
     """Groups of near-duplicate images; says how many degenerate instances reading dropped."""
     thumbnails, dropped = [], 0
     for i in range(len(dataset)):
@@ -117,7 +125,8 @@ def _duplicates(dataset: Dataset, console: Console) -> list[int]:
     return near_duplicate_groups(thumbnails)
 
 
-def _open(folders: list[Path], limit: int | None) -> Dataset:
+def open_folders(folders: list[Path], limit: int | None) -> Dataset:
+    """The data sets in `folders` joined; their first `limit` images."""
     parts = [open_dataset(folder) for folder in folders]
     dataset: Dataset = parts[0] if len(parts) == 1 else JoinedDataset(parts)
     if limit is None:
@@ -160,7 +169,10 @@ class ProgressListener:
         train, validation = len(trainer.train_source.indices), len(trainer.val_source.indices)
         steps = trainer.schedule.total_steps
         self._say(f"{train} images for training, {validation} for validation; {steps:,} steps")
-        self.task = self.progress.add_task("train", total=steps, epoch=1, loss=0.0)
+        for note in trainer.notes:
+            self._say(note)
+        done = trainer.epoch * trainer.steps_per_epoch
+        self.task = self.progress.add_task("train", total=steps, completed=done, epoch=trainer.epoch + 1, loss=0.0)
 
     def on_step(self, epoch: int, step: int, losses: dict[str, float]) -> None:
         """Move the bar."""

@@ -42,8 +42,8 @@ class Overlap:
 
 def overlap(truth: MaskCrops, pred: MaskCrops) -> Overlap:
     """Overlap of two sets of cells in the same image frame."""
-    truth_cells, truth_places = _set_pixels(truth)
-    pred_cells, pred_places = _set_pixels(pred)
+    truth_cells, truth_places = _places(truth)
+    pred_cells, pred_places = _places(pred)
     places, columns = np.unique(np.concatenate([truth_places, pred_places]), return_inverse=True)
     of_truth = _incidence(truth_cells, columns[: len(truth_cells)], (len(truth), len(places)))
     of_pred = _incidence(pred_cells, columns[len(truth_cells) :], (len(pred), len(places)))
@@ -61,13 +61,19 @@ def overlap_of_labels(truth: NDArray[Any], pred: NDArray[Any]) -> Overlap:
     return Overlap(cells, truth_areas[truth_values != 0], pred_areas[pred_values != 0])
 
 
-def _set_pixels(masks: MaskCrops) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Every set pixel of every cell, as (number of the cell, place of the pixel), int64 each."""
+def set_pixels(masks: MaskCrops) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Every set pixel of every cell, as (number of the cell, x, y), int64 each."""
     on = np.flatnonzero(masks.bits)
     cells = np.searchsorted(masks.starts, on, side="right") - 1
     x0, y0, x1, _ = masks.boxes.astype(np.int64).T[:, cells]
     down, right = np.divmod(on - masks.starts[cells], x1 - x0)
-    return cells, ((y0 + down) << 32) + x0 + right  # 32 bits each for y and x: no image is wider
+    return cells, x0 + right, y0 + down
+
+
+def _places(masks: MaskCrops) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Every set pixel of every cell, as (number of the cell, place of the pixel), int64 each."""
+    cells, x, y = set_pixels(masks)
+    return cells, (y << 32) + x  # 32 bits each for y and x: no image is wider
 
 
 def _incidence(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) -> csr_array:

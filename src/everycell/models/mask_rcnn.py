@@ -68,7 +68,7 @@ class CellMaskRCNN(nn.Module):
             (detections, losses): one record an image without targets, five loss terms with them.
         """
         shapes = [(image.shape[1], image.shape[2]) for image in images]
-        batch = self._batch(images)
+        batch = self.batch(images)
         features = self.backbone(batch)
         # torchvision's RPN and heads decide by `training` whether they sample and compare.
         with _mode(self.rpn, targets is not None), _mode(self.roi_heads, targets is not None):
@@ -76,7 +76,8 @@ class CellMaskRCNN(nn.Module):
             detections, losses = self.roi_heads(features, proposals, shapes, targets)
         return detections, {**rpn_losses, **losses}
 
-    def _batch(self, images: list[Tensor]) -> Tensor:
+    def batch(self, images: list[Tensor]) -> Tensor:
+        """Images float32 [3, H, W] in [0, 1] as the backbone takes them: normalised, and padded to whole strides."""
         height, width = (-(-max(i.shape[d] for i in images) // STRIDE) * STRIDE for d in (1, 2))
         normal = [(image[None] - self.mean) / self.std for image in images]
         padded = [F.pad(image, (0, width - image.shape[3], 0, height - image.shape[2])) for image in normal]

@@ -83,7 +83,7 @@ class Model:
         image = image if isinstance(image, Image) else to_image(image)
         image = image if mpp is None else replace(image, mpp=mpp)
         thresh = self.card.score_thresh if score_thresh is None else score_thresh
-        factor, notes = self._zoom(image, diameter)
+        factor, notes = self.zoom(image, diameter)
         _check_range("score_thresh", thresh, 0, 1)
         found = self._predict_tiles(image, factor, thresh)
         return replace(found, notes=(*notes, *found.notes), mpp=image.mpp, class_names=self.class_names)
@@ -100,7 +100,7 @@ class Model:
         points = centroids(cells.masks)[:, ::-1] - 0.5
         return cells.to_labels(), {"prob": cells.scores, "points": points, "class_id": cells.class_ids}
 
-    def _zoom(self, image: Image, diameter: float | None) -> tuple[float, list[str]]:
+    def zoom(self, image: Image, diameter: float | None) -> tuple[float, list[str]]:
         """Network px per image px, and what to say about it."""
         factor = network_zoom(self.card.settings, image.size)
         if image.mpp is not None:
@@ -121,7 +121,8 @@ class Model:
             return min(factor, _MAX_ZOOM), [note]
         return min(factor, _MAX_ZOOM), []
 
-    def _tiles(self, size: tuple[int, int], factor: float) -> list[Tile]:
+    def tiles(self, size: tuple[int, int], factor: float) -> list[Tile]:
+        """How an image of `size` (height, width), with `factor` network px per image px, is cut for the network."""
         if self.card.settings.resize_short_px is not None:
             return tile_image(size, max(size), 0)
         largest = self.card.diameter_px[2] * self.card.settings.magnification if self.card.diameter_px else 64.0
@@ -133,7 +134,7 @@ class Model:
 
     def _predict_tiles(self, image: Image, factor: float, thresh: float) -> Instances:
         limits = input_range(image.pixels, self.card.settings.normalize)
-        tiles = self._tiles(image.size, factor)
+        tiles = self.tiles(image.size, factor)
         parts = [self._predict_tile(image, tile, limits, factor, thresh) for tile in tiles]
         found = _join(parts, image.size)
         if len(tiles) > 1:

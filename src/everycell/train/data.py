@@ -15,6 +15,8 @@ from everycell.config import ModelSettings, TrainSettings
 from everycell.datasets import Dataset
 from everycell.models import Target, network_zoom
 from everycell.structures import Sample
+from everycell.train.balance import ClassBalance, draw_cell, window_around
+from everycell.train.statistics import cells_per_class
 from everycell.transforms import augment, get_recipe, input_range, random_window, stretch, zoom
 
 _CACHE_IMAGES = 2000
@@ -44,6 +46,7 @@ class CropSource:
     def __init__(self, dataset: Dataset, indices: list[int], model: ModelSettings, train: TrainSettings) -> None:
         get_recipe(train.recipe)  # an unknown one fails now, not at the first example
         self.indices, self.model, self.train = indices, model, train
+        self._n_classes = len(dataset.class_names)
         self.load = lru_cache(_CACHE_IMAGES)(dataset.load)
         self._limits = lru_cache(None)(self._read_limits)
 
@@ -51,9 +54,11 @@ class CropSource:
         """Positions to visit in `epoch`, in random order.
 
         Each once when `count` is None; else `count` drawn in rounds, in which an image that holds several crops comes
-        up to four times.
+        up to four times. With `balance_classes` every place is drawn anew, as `ClassBalance` says.
         """
         generator = _generator(self.train.seed, epoch, -1)
+        if self._balance is not None:
+            return self._balance.draw_images(count or len(self.indices), generator)
         if count is None:
             return torch.randperm(len(self.indices), generator=generator).tolist()
         bag = torch.repeat_interleave(torch.arange(len(self.indices)), torch.tensor(self._weights))
@@ -71,12 +76,20 @@ class CropSource:
             weights.append(min(_MAX_WEIGHT, max(1, round((height * width) ** 0.5 / side))))
         return weights
 
+    @cached_property
+    def _balance(self) -> ClassBalance | None:
+        if not self.train.balance_classes:
+            return None
+        cells = np.stack([cells_per_class(self.load(i), self._n_classes) for i in self.indices])
+        return ClassBalance(cells, np.array(self._weights), self.train.balance_classes)
+
     def training_example(self, epoch: int, place: int, position: int) -> Example:
         """The example at `place` of `epoch`, cut from the sample at `position` and augmented."""
         generator = _generator(self.train.seed, epoch, place)
         low, high = self.train.scale_jitter
         jitter = float(np.exp(np.log(low) + (np.log(high) - np.log(low)) * torch.rand((), generator=generator).item()))
-        sample, image, layers = self._cut(position, jitter, generator)
+        class_id = self._balance.draw_class(position, generator) if self._balance is not None else 0
+        sample, image, layers = self._cut(position, jitter, generator, class_id)
         image, layers = augment(self.train.recipe, image, layers, generator)
         return Example(sample.name, image, make_target(layers, sample.class_ids))
 
@@ -85,13 +98,21 @@ class CropSource:
         sample, image, layers = self._cut(position, 1.0, _generator(self.train.seed, 0, position))
         return Example(sample.name, image, make_target(layers, sample.class_ids))
 
-    def _cut(self, position: int, jitter: float, generator: Generator) -> tuple[Sample, Tensor, Tensor]:
-        """The sample at `position`, and a crop of its pixels and layers at network scale times `jitter`."""
+    def _cut(
+        self, position: int, jitter: float, generator: Generator, class_id: int = 0
+    ) -> tuple[Sample, Tensor, Tensor]:
+        """The sample at `position`, and a crop of its pixels and layers at network scale times `jitter`.
+
+        The crop lies around a cell of class `class_id`, anywhere when that is 0.
+        """
         index = self.indices[position]
         sample = self.load(index)
         factor = network_zoom(self.model, sample.image.size) * jitter
         rows, columns = slice(None), slice(None)
-        if self.train.crop_px is not None:
+        if self.train.crop_px is not None and class_id:
+            centre = draw_cell(sample, class_id, generator)
+            rows, columns = window_around(centre, sample.image.size, self.train.crop_px / factor, generator)
+        elif self.train.crop_px is not None:
             rows, columns = random_window(sample.image.size, self.train.crop_px / factor, generator)
         image = torch.from_numpy(stretch(sample.image.pixels[rows, columns], self._limits(index))).permute(2, 0, 1)
         return sample, *zoom(image, torch.from_numpy(sample.layers[:, rows, columns]), factor)

@@ -3,130 +3,155 @@
 from __future__ import annotations
 
 import copy
-import platform
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+import numpy as np
 import torch
-import torchvision
+from torch import Tensor
 
-import everycell
-from everycell.config import RunSettings, to_toml
-from everycell.datasets import Dataset, split
+from everycell.datasets import split
 from everycell.errors import ConfigError, DataError, TrainingError
-from everycell.files import make_folder, write_bytes
 from everycell.models import CellMaskRCNN, InitReport, init_backbone, supports_bf16
-from everycell.models.checkpoint import ModelCard, load_network, save_model
+from everycell.models.checkpoint import ModelCard, load_network
 from everycell.predict import Model, choose_device
 from everycell.train.data import CropSource, Example
-from everycell.train.history import History
-from everycell.train.resume import ResumeState, read_resume, write_resume
+from everycell.train.job import Listener, TrainJob
+from everycell.train.memory import PeakMemory
+from everycell.train.processes import Processes
+from everycell.train.record import read_record, versions
+from everycell.train.resume import check_same, read_resume
+from everycell.train.run_writer import RESUME_FILE, RunWriter
 from everycell.train.schedule import Schedule
-from everycell.train.statistics import common_mpp, diameter_percentiles
-from everycell.train.validation import Validation, validate, validation_loss
+from everycell.train.statistics import DataFacts, common_mpp, data_facts, diameter_percentiles
+from everycell.train.validation import Validation, validate, validation_loss, validation_row
 
-_RESUME_FILE = "resume.safetensors"
-
-
-class Listener(Protocol):
-    """Hears how a run goes on."""
-
-    def on_start(self, trainer: Trainer) -> None:
-        """Before the first step."""
-
-    def on_step(self, epoch: int, step: int, losses: dict[str, float]) -> None:
-        """After every step; `step` counts from 1 over the whole run."""
-
-    def on_epoch(self, row: dict[str, Any]) -> None:
-        """After every epoch, with its row of the history."""
-
-
-@dataclass(frozen=True)
-class TrainJob:
-    """One run.
-
-    Attributes:
-        dataset: images with their truth.
-        settings: model and schedule.
-        out: the run folder.
-        init_weights: "imagenet", "random" or a .safetensors file for the backbone.
-        from_model: an everycell model to start from instead.
-        groups: one a image; images of one group stay on one side of the split.
-        data_name: what the model card says it was trained on.
-        licence: of that data.
-        device: auto, cpu, cuda or mps.
-    """
-
-    dataset: Dataset
-    settings: RunSettings
-    out: Path
-    init_weights: str = "imagenet"
-    from_model: Path | None = None
-    groups: list[int] | None = None
-    data_name: str = ""
-    licence: str = ""
-    device: str = "auto"
+__all__ = ["Listener", "TrainJob", "Trainer"]
 
 
 class Trainer:
     """Runs a `TrainJob`; `run` does it all.
 
-    The run folder then holds `settings.toml`, `split.csv`, `history.csv`, `curves.png`, `tensorboard/`,
+    The run folder then holds `settings.toml`, `split.csv`, `history.csv`, `curves.png`, `tensorboard/`, `run.json`,
     `best.safetensors` (by validation mask mAP), `last.safetensors` and what a resumed run needs.
+
+    Attributes:
+        notes: what the user should know of the run.
+        seconds_per_step: mean of the optimizer steps since the start or the last resume, None before the first.
+        peak_bytes: peak memory of these steps, None where it is not known.
     """
 
     def __init__(self, job: TrainJob, listener: Listener) -> None:
         self.job, self.listener = job, listener
         self.model_settings, self.train_settings = job.settings.model, job.settings.train
-        self.device = choose_device(job.device)
+        self.processes = Processes(choose_device(job.device))
+        self.device = self.processes.device
         self.bf16 = self.train_settings.bf16 and supports_bf16(self.device)
-        torch.manual_seed(self.train_settings.seed)
-        train, val = split(
-            len(job.dataset),
-            fraction=self.train_settings.val_fraction,
-            seed=self.train_settings.seed,
-            groups=job.groups,
-        )
-        if not val:
+        train, val = self._split()
+        if not val or not train:
             raise DataError(f"training needs at least two images, one of them for validation; got {len(job.dataset)}")
         self.train_source = CropSource(job.dataset, train, self.model_settings, self.train_settings)
         self.val_source = CropSource(job.dataset, val, self.model_settings, self.train_settings)
-        wanted = self.train_settings.steps_per_epoch
-        self.examples = wanted * self.train_settings.batch_size if wanted else None
-        self.steps_per_epoch = wanted or -(-len(train) // self.train_settings.batch_size)
+        self.images_per_step = self._check_batch() * self.train_settings.accumulate
+        self.steps_per_epoch = self.train_settings.steps_per_epoch or -(-len(train) // self.images_per_step)
+        torch.manual_seed(self.train_settings.seed)
         self.network, self.init = self._build()
         self.average = copy.deepcopy(self.network) if self.train_settings.ema_decay else None
+        self._wrapped = self.processes.wrap(self.network)
         total = self.steps_per_epoch * self.train_settings.epochs
         self.schedule = Schedule(self.network, self.train_settings, total)
         self.best, self.since_best, self.epoch = -1.0, 0, 0
+        self.memory = PeakMemory(self.device)
+        self.notes: list[str] = []
+        self.peak_bytes: int | None = None
+        self._seconds, self._steps = 0.0, 0
 
     def run(self, *, resume: bool = False) -> Path:
         """Train to the end and return the best model's file.
 
+        Args:
+            resume: go on after the last finished epoch of the run in the folder; from the beginning when there is none.
+
         Raises:
-            TrainingError: the loss is not finite (the images are named), or there is nothing to resume.
+            TrainingError: the loss is not finite (the images are named), or the run cannot be resumed.
             OutputError: the run folder cannot be written.
         """
         rows = self._resume() if resume else []
-        make_folder(self.job.out)
-        write_bytes(self.job.out / "settings.toml", to_toml(self.job.settings).encode())
-        self._write_split()
-        history = History(self.job.out, rows)
-        self.listener.on_start(self)
+        self.notes += self._missing_classes()
+        writer = RunWriter(self, rows, resumed=resume) if self.processes.is_main else None
+        if writer:
+            self.listener.on_start(self)
+        status = "interrupted"
         try:
-            for epoch in range(self.epoch + 1, self.train_settings.epochs + 1):
-                row, validation = self._epoch(epoch)
-                history.add(row)
-                self._save(validation, row, history.rows)
-                self.listener.on_epoch(row)
-                patience = self.train_settings.early_stopping
-                if patience is not None and self.since_best >= patience:
-                    break
+            while self.epoch < self.train_settings.epochs and not self._is_stuck():
+                row, validation = self._epoch(self.epoch + 1)
+                is_best = self._rank(validation)
+                if writer:
+                    writer.add_epoch(row, validation, is_best=is_best)
+                    self.listener.on_epoch(row)
+            status = "stopped early" if self.epoch < self.train_settings.epochs else "finished"
         finally:
-            history.close()
+            if writer:
+                writer.close(status)
         return self.job.out / "best.safetensors"
+
+    @property
+    def averaged(self) -> CellMaskRCNN:
+        """The network that is validated and saved: the moving average if there is one."""
+        return self.average or self.network
+
+    @property
+    def seconds_per_step(self) -> float | None:  # noqa: D102
+        return round(self._seconds / self._steps, 4) if self._steps else None
+
+    @cached_property
+    def data_facts(self) -> DataFacts:
+        """Counts and fingerprint of all images."""
+        dataset, training = self.job.dataset, set(self.train_source.indices)
+        samples = ((self.train_source if i in training else self.val_source).load(i) for i in range(len(dataset)))
+        return data_facts(dataset.class_names, samples)
+
+    def card(self, validation: Validation | None) -> ModelCard:
+        """What the model file of this moment says."""
+        job = self.job
+        return ModelCard(
+            name=job.out.name,
+            settings=self.model_settings,
+            class_names=job.dataset.class_names,
+            score_thresh=validation.score_thresh if validation else 0.5,
+            **self._cell_sizes,
+            data=job.data_name,
+            licence=job.licence,
+            recipe=job.settings.train.model_dump(mode="json")
+            | {"epoch": self.epoch, "init_weights": Path(job.init_weights).name},
+            metrics={"validation": vars(validation)} if validation else {},
+            versions=versions(),
+        )
+
+    @cached_property
+    def _cell_sizes(self) -> dict[str, Any]:
+        samples = [self.train_source.load(i) for i in self.train_source.indices]
+        return {"diameter_px": diameter_percentiles(samples), "mpp": common_mpp(samples)}
+
+    def _split(self) -> tuple[list[int], list[int]]:
+        job, settings = self.job, self.train_settings
+        if job.held_out is not None:
+            return sorted(set(range(len(job.dataset))) - set(job.held_out)), sorted(job.held_out)
+        return split(len(job.dataset), fraction=settings.val_fraction, seed=settings.seed, groups=job.groups)
+
+    def _check_batch(self) -> int:
+        size, count = self.train_settings.batch_size, self.processes.count
+        if size % count:
+            raise ConfigError(
+                f"batch_size is shared among the processes and must be a multiple of their number, got {size} for "
+                f"{count}; set batch_size = {-(-size // count) * count}"
+            )
+        return size
 
     def _build(self) -> tuple[CellMaskRCNN, InitReport | None]:
         classes = self.job.dataset.class_names
@@ -143,52 +168,89 @@ class Trainer:
             report = init_backbone(network.backbone, self.model_settings, self.job.init_weights)
         return network.to(self.device).to(memory_format=torch.channels_last), report
 
+    def _missing_classes(self) -> list[str]:
+        """A note for every class without a cell among the training, or the validated, images."""
+        validated = self.val_source.indices[: self.train_settings.val_limit]
+        notes = []
+        for indices, where, so in (
+            (self.train_source.indices, "training", "it will not be found"),
+            (validated, "validation", "its AP is not known and not part of the mean"),
+        ):
+            counts = self.data_facts.cells[np.array(indices)].sum(axis=0)
+            names = (name for name, n in zip(self.job.dataset.class_names, counts, strict=True) if not n)
+            notes += [f"class {name} has no cell in the {where} images: {so}" for name in names]
+        return notes
+
     def _epoch(self, epoch: int) -> tuple[dict[str, Any], Validation | None]:
         settings = self.train_settings
-        self.epoch = epoch
         self.network.train()
-        order = self.train_source.order(epoch, self.examples)
-        sums: dict[str, float] = {}
-        rate = self.schedule.learning_rate
-        for step, start in enumerate(range(0, len(order), settings.batch_size), start=1):
-            places = range(start, min(start + settings.batch_size, len(order)))
-            batch = [self.train_source.training_example(epoch, place, order[place]) for place in places]
-            losses = self._step(batch)
+        # Seeded for each epoch and process, so that no random state need be kept.
+        torch.manual_seed(_seed(settings.seed, epoch, self.processes.rank))
+        rate, sums = self.schedule.learning_rate, dict[str, float]()
+        count = settings.steps_per_epoch and settings.steps_per_epoch * self.images_per_step
+        order = self.train_source.order(epoch, count)
+        self.memory.reset()
+        start = time.perf_counter()
+        for step, first in enumerate(range(0, len(order), self.images_per_step), start=1):
+            losses = self._step(epoch, range(first, min(first + self.images_per_step, len(order))), order)
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value
-            self.listener.on_step(epoch, (epoch - 1) * self.steps_per_epoch + step, losses)
+            if self.processes.is_main:
+                self.listener.on_step(epoch, (epoch - 1) * self.steps_per_epoch + step, losses)
+        self._seconds, self._steps = self._seconds + time.perf_counter() - start, self._steps + self.steps_per_epoch
+        self.peak_bytes = max((peak for peak in (self.peak_bytes, self.memory.read()) if peak), default=None)
+        self.epoch = epoch
         means = {name: value / self.steps_per_epoch for name, value in sums.items()}
-        row: dict[str, Any] = {"epoch": epoch, "lr": rate, "train_loss": sum(means.values()), **means}
-        network = self.average or self.network
-        row["val_loss"] = validation_loss(
-            network, self.val_source, self.device, bf16=self.bf16, limit=settings.val_limit
-        )
-        self.schedule.end_epoch(row["val_loss"])
-        due = epoch == settings.epochs or epoch % settings.validate_every == 0
-        validation = self._validate(network) if due else None
-        for key in ("map", "ap50", "ap75", "f1_50"):
-            row[f"val_{key}"] = getattr(validation, key) if validation else None
-        return row, validation
+        train_loss = sum(means.values())
+        val_loss, validation = self.processes.from_main(self._validate)
+        self.schedule.end_epoch(val_loss)
+        row = {"epoch": epoch, "lr": rate, "train_loss": train_loss, **means, "val_loss": val_loss}
+        row["gap"] = val_loss - train_loss
+        return row | validation_row(validation, self.job.dataset.class_names), validation
 
-    def _step(self, batch: list[Example]) -> dict[str, float]:
-        images = [example.image.to(self.device) for example in batch]
-        targets = [{key: value.to(self.device) for key, value in example.target.items()} for example in batch]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            _, terms = self.network(images, targets)
-        total = torch.stack(list(terms.values())).sum()
-        if not torch.isfinite(total):
-            values = ", ".join(f"{name} {float(value.detach()):g}" for name, value in terms.items())
-            names = ", ".join(example.name for example in batch)
-            raise TrainingError(
-                f"loss is not finite at epoch {self.epoch} ({values}) on images {names}; "
-                "check these images, or lower the learning rate"
-            )
-        self.schedule.optimizer.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
+    def _step(self, epoch: int, places: range, order: list[int]) -> dict[str, float]:
+        """One optimizer step on the examples at `places`, batch by batch, each shared among the processes."""
+        size, processes = self.train_settings.batch_size, self.processes
+        self.schedule.optimizer.zero_grad()  # before the forward pass, which then has the gradients' memory as well
+        sums: dict[str, float] = {}
+        for first in range(0, len(places), size):
+            batch = places[first : first + size]
+            own = batch[processes.rank :: processes.count]
+            # A process without an example takes one with weight 0, since every exchange needs all processes.
+            examples = [self.train_source.training_example(epoch, p, order[p]) for p in own or batch[:1]]
+            is_last = batch[-1] == places[-1]
+            with nullcontext() if is_last else processes.accumulating(self._wrapped):
+                losses = self._add_gradients(examples, len(own) / len(places))
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.train_settings.clip_norm)
         self.schedule.step()
         self._follow()
-        return {name: float(value.detach()) for name, value in terms.items()}
+        return sums
+
+    def _add_gradients(self, examples: Sequence[Example], share: float) -> dict[str, float]:
+        """Add the gradients of `share` times the loss; returns the loss terms, weighted so, of all processes."""
+        images = [example.image.to(self.device) for example in examples]
+        targets = [{key: value.to(self.device) for key, value in example.target.items()} for example in examples]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            _, terms = self._wrapped(images, targets)
+        losses = torch.stack(list(terms.values()))
+        summed = self.processes.sum(losses.detach() * share)
+        if not torch.isfinite(summed).all():
+            raise self._not_finite(list(terms), losses, examples)
+        # The processes' gradients are averaged, hence the factor.
+        (losses.sum() * (share * self.processes.count)).backward()  # type: ignore[no-untyped-call]
+        return dict(zip(terms, summed.tolist(), strict=True))
+
+    def _not_finite(self, names: list[str], losses: Tensor, examples: Sequence[Example]) -> TrainingError:
+        """An error that names the images of every process whose loss is not finite."""
+        values = ", ".join(f"{name} {value:g}" for name, value in zip(names, losses.tolist(), strict=True))
+        own = f"({values}) on images {', '.join(example.name for example in examples)}"
+        found = self.processes.gather("" if torch.isfinite(losses).all() else own)
+        return TrainingError(
+            f"loss is not finite at epoch {self.epoch + 1} {' and '.join(filter(None, found))}; "
+            "check these images, or lower the learning rate"
+        )
 
     def _follow(self) -> None:
         """Move the averaged weights towards the trained ones, faster in the first steps."""
@@ -202,79 +264,49 @@ class Trainer:
                 else:
                     slow.copy_(fast)
 
-    def _validate(self, network: CellMaskRCNN) -> Validation:
-        indices = self.val_source.indices[: self.train_settings.val_limit]
-        samples = [self.val_source.load(i) for i in indices]
-        model = Model(network.eval(), self._card(None), self.device, bf16=self.bf16)
-        return validate(model, samples)
+    def _validate(self) -> tuple[float, Validation | None]:
+        """The validation loss, and how well cells are found where this epoch is due for that."""
+        settings = self.train_settings
+        loss = validation_loss(self.averaged, self.val_source, self.device, bf16=self.bf16, limit=settings.val_limit)
+        if self.epoch != settings.epochs and self.epoch % settings.validate_every:
+            return loss, None
+        samples = [self.val_source.load(i) for i in self.val_source.indices[: settings.val_limit]]
+        model = Model(self.averaged.eval(), self.card(None), self.device, bf16=self.bf16)
+        return loss, validate(model, samples)
 
-    def _save(self, validation: Validation | None, row: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-        network = self.average or self.network
-        save_model(self.job.out / "last.safetensors", network.state_dict(), self._card(validation))
-        if validation is not None and validation.map > self.best:
-            self.best, self.since_best = validation.map, 0
-            save_model(self.job.out / "best.safetensors", network.state_dict(), self._card(validation))
-        elif validation is not None:
-            self.since_best += self.train_settings.validate_every
-        tensors, schedule = self.schedule.state()
-        parts = {"network": self.network.state_dict(), "optimizer": tensors}
-        if self.average is not None:
-            parts["average"] = self.average.state_dict()
-        flat = {f"{part}.{key}": value for part, state in parts.items() for key, value in state.items()}
-        values = {
-            "epoch": row["epoch"],
-            "schedule": schedule,
-            "best": self.best,
-            "since_best": self.since_best,
-            "rows": rows,
-            "settings": self.job.settings.model_dump(mode="json"),
-        }
-        write_resume(self.job.out / _RESUME_FILE, ResumeState({**flat, "rng": torch.get_rng_state()}, values))
+    def _rank(self, validation: Validation | None) -> bool:
+        """Whether this epoch's model is the best so far; without any true cell the latest one is."""
+        if validation is None:
+            return False
+        if validation.map > self.best or math.isnan(validation.map):
+            self.best, self.since_best = max(validation.map, self.best), 0
+            return True
+        self.since_best += self.train_settings.validate_every
+        return False
+
+    def _is_stuck(self) -> bool:
+        patience = self.train_settings.early_stopping
+        return patience is not None and self.since_best >= patience
 
     def _resume(self) -> list[dict[str, Any]]:
-        path = self.job.out / _RESUME_FILE
+        """Take up the run in the folder; returns its history."""
+        path = self.job.out / RESUME_FILE
+        if not path.exists():
+            if read_record(self.job.out).get("epochs"):
+                raise TrainingError(f"{path}: missing, so the run cannot go on; start anew in another folder")
+            self.notes.append(f"no finished epoch in {self.job.out}: starting from the beginning")
+            return []
         state = read_resume(path)
-        if state.values["settings"] != self.job.settings.model_dump(mode="json"):
-            raise TrainingError(f"{path}: was made with other settings; use the same ones or another run folder")
+        check_same(path, state, self.job.settings, self.data_facts.fingerprint)
         self.network.load_state_dict(state.part("network"))
         if self.average is not None:
             self.average.load_state_dict(state.part("average"))
         self.schedule.load(state.part("optimizer"), state.values["schedule"])
-        torch.set_rng_state(state.tensors["rng"])
         self.epoch, self.best, self.since_best = (state.values[key] for key in ("epoch", "best", "since_best"))
+        self.notes.append(f"going on after epoch {self.epoch}")
         return list(state.values["rows"])
 
-    def _write_split(self) -> None:
-        names = self.job.dataset.names
-        sides = [(names[i], "train") for i in self.train_source.indices] + [
-            (names[i], "validation") for i in self.val_source.indices
-        ]
-        text = "".join(f"{name},{side}\n" for name, side in sorted(sides))
-        write_bytes(self.job.out / "split.csv", ("image,side\n" + text).encode())
 
-    @cached_property
-    def _facts(self) -> dict[str, Any]:
-        """What the card says of the training images."""
-        samples = [self.train_source.load(i) for i in self.train_source.indices]
-        return {"diameter_px": diameter_percentiles(samples), "mpp": common_mpp(samples)}
-
-    def _card(self, validation: Validation | None) -> ModelCard:
-        job = self.job
-        return ModelCard(
-            name=job.out.name,
-            settings=self.model_settings,
-            class_names=job.dataset.class_names,
-            score_thresh=validation.score_thresh if validation else 0.5,
-            **self._facts,
-            data=job.data_name,
-            licence=job.licence,
-            recipe=job.settings.train.model_dump(mode="json")
-            | {"epoch": self.epoch, "init_weights": Path(job.init_weights).name},
-            metrics={"validation": vars(validation)} if validation else {},
-            versions={
-                "everycell": everycell.__version__,
-                "torch": torch.__version__,
-                "torchvision": torchvision.__version__,
-                "python": platform.python_version(),
-            },
-        )
+def _seed(*entropy: int) -> int:
+    """One seed out of several numbers."""
+    return int(np.random.SeedSequence((*entropy, 1)).generate_state(1, np.uint64)[0] >> np.uint64(1))

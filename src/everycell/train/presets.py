@@ -5,7 +5,9 @@ from __future__ import annotations
 from everycell.config import ModelSettings, RunSettings, TrainSettings
 from everycell.errors import ConfigError
 
-_SMALL_ANCHORS = (8, 16, 32, 64, 128)
+_REFERENCE = ModelSettings(
+    backbone="resnet101", anchor_sizes=(8, 16, 32, 64, 128), mask_head="wide", resize_short_px=512
+)
 
 PRESETS: dict[str, RunSettings] = {
     # The report's two systems: whole images, short side 512.
@@ -14,8 +16,21 @@ PRESETS: dict[str, RunSettings] = {
         train=TrainSettings(recipe="none"),
     ),
     "reference": RunSettings(
-        model=ModelSettings(backbone="resnet101", anchor_sizes=_SMALL_ANCHORS, mask_head="wide", resize_short_px=512),
+        model=_REFERENCE,
         train=TrainSettings(recipe="report"),
+    ),
+    # The reference's network, trained as networks are trained now.
+    "modern": RunSettings(
+        model=_REFERENCE,
+        train=TrainSettings(
+            recipe="report+geometry",
+            optimizer="adamw",
+            learning_rate=2e-4,
+            weight_decay=0.05,
+            schedule="cosine",
+            warmup_steps=200,
+            ema_decay=0.998,
+        ),
     ),
     # The shipped one-class model: slim, without layer4, at twice the image's scale, since half of the nuclei in
     # fluorescence are under 14 px across.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +29,8 @@ class Validation:
         score_thresh: the score that gives the best pooled F1 at IoU 0.5.
         f1_50: that F1.
         max_dets: COCO's maxDets, above the largest count of an image.
+        class_ap: AP of each class by name; NaN where it has no cell in the images.
+        class_ap50: the same at 0.50.
     """
 
     map: float
@@ -35,6 +39,18 @@ class Validation:
     score_thresh: float
     f1_50: float
     max_dets: int
+    class_ap: dict[str, float]
+    class_ap50: dict[str, float]
+
+
+def validation_row(validation: Validation | None, class_names: Sequence[str]) -> dict[str, float | None]:
+    """Columns of the history; None where there was no validation, or where a class has no cell."""
+    keys = {f"val_{key}": key for key in ("map", "ap50", "ap75", "f1_50")}
+    row = {column: getattr(validation, key) if validation else None for column, key in keys.items()}
+    for key in ("ap", "ap50"):
+        for name in class_names:
+            row[f"val_{key}_{name}"] = getattr(validation, f"class_{key}")[name] if validation else None
+    return {column: None if value is None or math.isnan(value) else value for column, value in row.items()}
 
 
 def validate(model: Model, samples: list[Sample]) -> Validation:
@@ -43,7 +59,17 @@ def validate(model: Model, samples: list[Sample]) -> Validation:
     preds = [model.predict(sample.image, score_thresh=AP_SCORE_THRESH) for sample in samples]
     ap = average_precision(truths, preds, len(model.class_names))
     thresh, f1 = best_threshold(truths, preds)
-    return Validation(ap.map, ap.ap50, ap.ap75, thresh, f1, ap.max_dets)
+    by_name = dict(zip(model.class_names, ap.per_class, strict=True))
+    return Validation(
+        map=ap.map,
+        ap50=ap.ap50,
+        ap75=ap.ap75,
+        score_thresh=thresh,
+        f1_50=f1,
+        max_dets=ap.max_dets,
+        class_ap={name: of_class.ap for name, of_class in by_name.items()},
+        class_ap50={name: of_class.ap50 for name, of_class in by_name.items()},
+    )
 
 
 def best_threshold(truths: list[Instances], preds: list[Instances]) -> tuple[float, float]:
@@ -70,7 +96,8 @@ def validation_loss(
     """Mean total loss over the validation crops, in evaluation mode; torch's random state is put back."""
     losses = []
     network.eval()
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         torch.manual_seed(0)
         for position in range(len(source.indices))[:limit]:
             example = source.validation_example(position)

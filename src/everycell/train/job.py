@@ -1,0 +1,58 @@
+"""What a run is told, and who hears how it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from everycell.config import RunSettings
+from everycell.datasets import Dataset
+
+if TYPE_CHECKING:
+    from everycell.train.loop import Trainer
+
+
+class Listener(Protocol):
+    """Hears how a run goes on; only that of process 0 does."""
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Before the first step."""
+
+    def on_step(self, epoch: int, step: int, losses: dict[str, float]) -> None:
+        """After every optimizer step; `step` counts from 1 over the whole run."""
+
+    def on_epoch(self, row: dict[str, Any]) -> None:
+        """After every epoch, with its row of the history."""
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """One run.
+
+    Attributes:
+        dataset: images with their truth.
+        settings: model and schedule.
+        out: the run folder.
+        init_weights: "imagenet", "random" or a .safetensors file for the backbone.
+        from_model: an everycell model to start from instead.
+        groups: one a image; images of one group stay on one side of the split.
+        held_out: indices of the validation images; drawn by the settings' seed when None.
+        data_name: what the model card says it was trained on.
+        licence: of that data.
+        device: auto, cpu, cuda or mps.
+        folders: where the data lies, for `run.json`.
+    """
+
+    dataset: Dataset
+    settings: RunSettings
+    out: Path
+    init_weights: str = "imagenet"
+    from_model: Path | None = None
+    groups: list[int] | None = None
+    held_out: Sequence[int] | None = None
+    data_name: str = ""
+    licence: str = ""
+    device: str = "auto"
+    folders: Sequence[Path] = ()
