@@ -346,11 +346,11 @@ def test_best_threshold_by_hand():
     truth = Instances.from_labels(np.array([[1, 1, 0, 2, 2, 0, 3, 3]]))
     # Right, right, wrong, right, in the order of their scores; the third true cell is found last.
     pred = Instances.from_labels(np.array([[1, 1, 0, 2, 2, 4, 3, 3]]))
-    scores = np.array([0.9, 0.8, 0.4, 0.6], np.float32)  # cell 4 is the wrong one
+    scores = np.array([0.9, 0.8, 0.40005, 0.6], np.float32)  # cell 4 is the wrong one
     pred = Instances.from_masks(pred.masks, pred.image_size, scores=scores)
-    # Kept down to 0.8: 2·2 / (2 + 3) = 0.8; to 0.6: 4/6; to 0.4: 2·3 / (4 + 3) = 0.857.
+    # Kept down to 0.8: 2·2 / (2 + 3) = 0.8; to 0.6: 4/6; to 0.40005: 2·3 / (4 + 3) = 0.857.
     thresh, f1 = best_threshold([truth], [pred])
-    assert thresh == pytest.approx(0.4, abs=1e-4)
+    assert thresh == 0.4
     assert f1 == pytest.approx(6 / 7)
 
 

@@ -87,7 +87,8 @@ def best_threshold(truths: list[Instances], preds: list[Instances]) -> tuple[flo
     # 2 TP / (predicted + true) when everything down to each score is kept.
     f1 = 2 * np.cumsum(hit) / (np.arange(1, len(hit) + 1) + sum(len(truth) for truth in truths))
     best = int(np.argmax(f1))
-    return round(float(score[best]), 4), float(f1[best])
+    # Rounded down, so that the cell with that score is kept.
+    return math.floor(float(score[best]) * 1e4) / 1e4, float(f1[best])
 
 
 def validation_loss(
