@@ -59,6 +59,9 @@ class ModelSettings(Settings):
     mask_head: Literal["standard", "wide", "wide28"] = "standard"
     mask_channels: int = Field(256, ge=8)
     mask_dropout: float = Field(0.0, ge=0, lt=1)
+    class_agnostic: bool = Field(
+        False, description="one box and one mask for all classes; a box keeps its best class, and NMS ignores classes"
+    )
     canonical_px: int = Field(224, ge=8, description="box size that reads pyramid level 4 (Lin et al. 2017, eq. 1)")
     aligned: bool = Field(
         False, description="sub-pixel exact RoIAlign and masks; False is torchvision's half-pixel rule"
@@ -86,7 +89,12 @@ class ModelSettings(Settings):
 class TrainSettings(Settings):
     """How a model is trained; the defaults are the report's."""
 
-    recipe: str = Field("report", description="augmentation recipe: none, report, report+geometry or nuclei")
+    init_weights: str = Field(
+        "imagenet", description="imagenet, random, a backbone's file, or an everycell model by name or file"
+    )
+    recipe: str = Field(
+        "report", description="augmentation: none, report or nuclei, each with any of +geometry, +stain, +erasing"
+    )
     crop_px: int | None = Field(
         None, ge=64, description="side of square training crops at network scale, None for whole images"
     )

@@ -78,6 +78,20 @@ def test_train_then_predict(folders, tmp_path, capsys):
     assert (tmp_path / "out" / "image0.coco.json").exists()
 
 
+def test_from_takes_the_settings_of_the_model_and_changes_of_the_file(folders, tmp_path, capsys):
+    assert not train(folders, tmp_path / "run")
+    capsys.readouterr()
+    more = tmp_path / "more.toml"
+    more.write_text("[model]\nnms_thresh = 0.4\n[train]\nepochs = 1\n")
+    assert not run(
+        *("train", folders / "data", "-o", tmp_path / "on", "--from", tmp_path / "run" / "last.safetensors"),
+        *("--preset", "baseline", "--config", more, "--device", "cpu", "--no-bf16"),
+    )
+    assert "last: filled" in capsys.readouterr().err
+    before, after = (read_card(tmp_path / name / "last.safetensors").settings for name in ("run", "on"))
+    assert before.model_copy(update={"nms_thresh": 0.4}) == after
+
+
 def test_a_second_run_in_the_folder_is_refused(folders, tmp_path, capsys):
     assert not train(folders, tmp_path / "run", "--limit", "2")
     assert train(folders, tmp_path / "run") == 1
@@ -93,6 +107,7 @@ def test_a_second_run_in_the_folder_is_refused(folders, tmp_path, capsys):
         (("--epochs", "0"), "train.epochs"),
         (("--init-weights", "missing.safetensors"), "no such weights file"),
         (("--from", "nothing"), "no model named 'nothing'"),
+        (("--from", "nuclei", "--init-weights", "random"), "--from and --init-weights both say where to start"),
         (("--limit", "1"), "at least two images, one of them for validation; got 1"),
     ],
 )

@@ -20,7 +20,7 @@ def message(settings, values) -> str:
 
 def test_unknown_key_lists_the_valid_ones():
     text = message(TrainSettings, {"epoch": 3})
-    assert text.startswith("run.toml: unknown setting 'epoch'; valid are recipe, crop_px, scale_jitter, epochs, ")
+    assert text.startswith("run.toml: unknown setting 'epoch'; valid are init_weights, recipe, crop_px, scale_jitter, ")
 
 
 def test_unknown_key_of_a_nested_record_lists_that_record():

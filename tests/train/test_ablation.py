@@ -13,7 +13,7 @@ from everycell.train.ablation_table import summarize, to_markdown, write_ablatio
 from .test_loop import TINY, Generated, Silent
 
 FULL = "resnet101+augmentation+mask-head+anchors"
-CROPS = AblationSettings(steps=2, crop_px=64, val_fraction=0.3, bf16=False)
+CROPS = AblationSettings(steps=2, crop_px=64, val_fraction=0.3, bf16=False, init_weights="random")
 
 
 class TestRows:
@@ -88,7 +88,7 @@ def tiny(monkeypatch):
 
 
 def make(tiny, out, rows=("anchors", "baseline"), settings=CROPS, count=4):
-    job = TrainJob(Generated(count), tiny, out, init_weights="random", data_name="drawn cells", device="cpu")
+    job = TrainJob(Generated(count), tiny, out, data_name="drawn cells", device="cpu")
     return Ablation(job, settings, out, rows)
 
 

@@ -63,8 +63,8 @@ class SameCells:
 
 
 def make_trainer(out, count, init_weights, **train):
-    settings = RunSettings(model=MODEL, train=TrainSettings(**TRAIN | train))
-    job = TrainJob(SameCells(count), settings, out, init_weights=str(init_weights), device="cpu", held_out=[count - 1])
+    settings = RunSettings(model=MODEL, train=TrainSettings(**TRAIN | train, init_weights=str(init_weights)))
+    job = TrainJob(SameCells(count), settings, out, device="cpu", held_out=[count - 1])
     return Trainer(job, Quiet())
 
 

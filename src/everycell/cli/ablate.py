@@ -61,6 +61,7 @@ def ablate(
         "seeds": seeds,
         "val_fraction": val_fraction,
         "bf16": bf16,
+        "init_weights": init_weights,
     }
     settings = AblationSettings.parse(values, "ablate")
     console = Console(stderr=True)
@@ -71,7 +72,6 @@ def ablate(
         dataset=dataset,
         settings=PRESETS["baseline"],
         out=output,
-        init_weights=init_weights,
         groups=groups,
         data_name=data_name or ", ".join(path.resolve().name for path in data),
         device=device,

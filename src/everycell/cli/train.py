@@ -21,7 +21,7 @@ from everycell.datasets import (
 )
 from everycell.errors import ConfigError, OutputError
 from everycell.models import count_parameters
-from everycell.models.checkpoint import find_model, read_card
+from everycell.models.checkpoint import find_model, read_card, shipped_models
 from everycell.train import Trainer, TrainJob, get_preset
 from everycell.train.processes import is_main_process
 
@@ -35,7 +35,7 @@ def train(
     from_model: Annotated[str | None, Parameter(name="--from", metavar="MODEL")] = None,
     config: Annotated[Path | None, Parameter(metavar="FILE.toml")] = None,
     epochs: int | None = None,
-    init_weights: Annotated[str, Parameter(metavar="FILE")] = "imagenet",
+    init_weights: Annotated[str | None, Parameter(metavar="FILE")] = None,
     limit: Annotated[int | None, Parameter(metavar="N")] = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
@@ -50,10 +50,12 @@ def train(
         data: folders that directly hold the samples; several are joined.
         output: run folder for models, history and curves.
         preset: baseline, reference, modern or nuclei.
-        from_model: start from this everycell model, a name or a file, with its own model settings.
+        from_model: start from this everycell model, a name or a file, with its own model settings; where the data has
+            other classes, their scores start anew.
         config: TOML file whose [model] and [train] settings replace those of the preset.
         epochs: replaces the preset's.
-        init_weights: backbone weights: imagenet (downloaded), random, or a local .safetensors file, whole or partial.
+        init_weights: start weights in place of the preset's: imagenet (downloaded), random, a backbone's .safetensors
+            file, whole or partial, or an everycell model, of which all is taken that fits.
         limit: use only the first N images.
         resume: go on with an interrupted run in the same folder; start it where no epoch is finished.
         overwrite: start anew although the run folder holds a run.
@@ -62,10 +64,10 @@ def train(
         data_name: what the model card says the model was trained on; the folders' names when empty.
         licence: of the data, for the model card.
     """
-    settings = _settings(preset, config, epochs, bf16=bf16)
-    start = find_model(from_model) if from_model else None
-    if start is not None:
-        settings = settings.model_copy(update={"model": read_card(start).settings})
+    if from_model is not None and init_weights is not None:
+        raise ConfigError("--from and --init-weights both say where to start; give one of them")
+    options = {"epochs": epochs, "init_weights": init_weights, "bf16": None if bf16 else False}
+    settings = _settings(preset, from_model, config, options)
     if (output / "last.safetensors").exists() and not (resume or overwrite):
         raise OutputError(
             f"{output}: holds a run already; give --resume to go on, --overwrite to start anew, or another folder"
@@ -78,8 +80,6 @@ def train(
         dataset=dataset,
         settings=settings,
         out=output,
-        init_weights=init_weights,
-        from_model=start,
         groups=groups,
         data_name=data_name or ", ".join(path.resolve().name for path in data),
         licence=licence,
@@ -97,19 +97,21 @@ def train(
         print(f"best model: {best}")
 
 
-def _settings(preset: str, config: Path | None, epochs: int | None, *, bf16: bool) -> RunSettings:
+def _settings(preset: str, from_model: str | None, config: Path | None, options: dict[str, Any]) -> RunSettings:
+    """The preset, the model to start from, the file and the options that are not None: later ones override."""
     values: dict[str, Any] = get_preset(preset).model_dump()
     source = f"preset {preset}"
+    if from_model is not None:
+        path = find_model(from_model)
+        values["model"] = read_card(path).settings.model_dump()
+        values["train"]["init_weights"] = from_model if from_model in shipped_models() else str(path)
     if config is not None:
         source = str(config)
         for table, changes in read_toml(config).items():
             if table not in values or not isinstance(changes, dict):
                 raise ConfigError(f"{config}: unknown table [{table}]; valid are {', '.join(values)}")
             values[table] |= changes
-    if epochs is not None:
-        values["train"]["epochs"] = epochs
-    if not bf16:
-        values["train"]["bf16"] = False
+    values["train"] |= {key: value for key, value in options.items() if value is not None}
     return RunSettings.parse(values, source)
 
 
@@ -161,8 +163,7 @@ class ProgressListener:
 
     def on_start(self, trainer: Trainer) -> None:
         """Say what was filled, what is trained and how long the run is."""
-        if trainer.init is not None:
-            self._say(str(trainer.init))
+        self._say(str(trainer.init))
         trainable, total = count_parameters(trainer.network)
         classes = ", ".join(trainer.job.dataset.class_names)
         self._say(f"{trainable:,} parameters are trained, of {total:,}; classes: {classes}")

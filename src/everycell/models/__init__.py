@@ -8,6 +8,7 @@ from everycell.models.backbones import supports_bf16 as supports_bf16
 from everycell.models.mask_rcnn import CellMaskRCNN as CellMaskRCNN
 from everycell.models.roi_heads import Target as Target
 from everycell.models.scale import network_zoom as network_zoom
+from everycell.models.start import init_network as init_network
 
 __all__ = [
     "CellMaskRCNN",
@@ -16,6 +17,7 @@ __all__ = [
     "count_parameters",
     "fold_norms",
     "init_backbone",
+    "init_network",
     "network_zoom",
     "supports_bf16",
 ]

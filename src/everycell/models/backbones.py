@@ -38,21 +38,24 @@ class InitReport:
 
     Attributes:
         source: where the weights came from.
-        filled: names of backbone tensors taken from the source.
-        missing: names of backbone tensors that kept their random start.
-        unused: names in the source that the backbone has no place for.
+        filled: names of tensors taken from the source.
+        missing: names of tensors that kept their random start.
+        unused: names in the source that there is no place for.
+        part: what the names belong to: "backbone", or "model" where the source is a whole one.
     """
 
     source: str
     filled: tuple[str, ...]
     missing: tuple[str, ...]
     unused: tuple[str, ...]
+    part: str = "backbone"
 
     def __str__(self) -> str:
-        parts = [f"{self.source}: filled {len(self.filled)} backbone tensors"]
+        parts = [f"{self.source}: filled {len(self.filled)} {self.part} tensors"]
         if self.missing:
-            blocks = sorted({".".join(name.split(".")[:2]) for name in self.missing})
-            parts.append(f"{len(self.missing)} start at random, with trainable batch norm ({_shorten(blocks)})")
+            depth, how = (2, ", with trainable batch norm") if self.part == "backbone" else (3, "")
+            blocks = sorted({".".join(name.split(".")[:depth]) for name in self.missing})
+            parts.append(f"{len(self.missing)} start at random{how} ({_shorten(blocks)})")
         if self.unused:
             parts.append(f"{len(self.unused)} tensors of the file are not used")
         return "; ".join(parts)

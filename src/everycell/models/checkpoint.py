@@ -70,13 +70,31 @@ def read_card(path: Path) -> ModelCard:
     return _read(path, tensors=False)[0]
 
 
+def is_model(path: Path) -> bool:
+    """Whether a file is an everycell model, and not some other `.safetensors` file or nothing at all."""
+    try:
+        with safe_open(path, "pt") as file:
+            return _KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
+def read_model(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
+    """The card and the tensors of a model file.
+
+    Raises:
+        ModelError: the file is missing, damaged, or not an everycell model.
+    """
+    return _read(path, tensors=True)
+
+
 def load_network(path: Path) -> tuple[CellMaskRCNN, ModelCard]:
     """The network of a model file in evaluation mode, float32 on the CPU, and its card.
 
     Raises:
         ModelError: the file is missing, damaged, or not an everycell model.
     """
-    card, state = _read(path, tensors=True)
+    card, state = read_model(path)
     try:
         network = CellMaskRCNN(card.settings, len(card.class_names))
         thaw_norms_like(network.backbone.body, {k.removeprefix("backbone.body."): v for k, v in state.items()})

@@ -122,11 +122,16 @@ def _build_roi_heads(settings: ModelSettings, num_classes: int) -> CellRoIHeads:
     def pool(size: int) -> PyramidRoIAlign:
         return PyramidRoIAlign(settings.backbone_layers, size, settings.canonical_px, settings.aligned)
 
-    mask_head, mask_predictor = build_mask_head(settings, num_classes)
+    shapes = 2 if settings.class_agnostic else num_classes  # as in torchvision, background has one too
+    mask_head, mask_predictor = build_mask_head(settings, shapes)
+    box_head = TwoMLPHead(channels * 7**2, settings.box_head_channels)
+    box_predictor = FastRCNNPredictor(settings.box_head_channels, num_classes)
+    if settings.class_agnostic:
+        box_predictor.bbox_pred = nn.Linear(settings.box_head_channels, 4 * shapes)
     heads = CellRoIHeads(
         box_roi_pool=pool(7),
-        box_head=TwoMLPHead(channels * 7**2, settings.box_head_channels),
-        box_predictor=FastRCNNPredictor(settings.box_head_channels, num_classes),
+        box_head=box_head,
+        box_predictor=box_predictor,
         fg_iou_thresh=0.5,
         bg_iou_thresh=0.5,
         batch_size_per_image=settings.box_batch_per_image,
@@ -139,5 +144,5 @@ def _build_roi_heads(settings: ModelSettings, num_classes: int) -> CellRoIHeads:
         mask_head=mask_head,
         mask_predictor=mask_predictor,
     )
-    heads.aligned = settings.aligned
+    heads.aligned, heads.class_agnostic = settings.aligned, settings.class_agnostic
     return heads

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss, maskrcnn_inference
+from torchvision.ops import clip_boxes_to_image, nms, remove_small_boxes
 
 from everycell.models.roi_align import corners, sample_points
 
@@ -61,13 +62,13 @@ def mask_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """Mean per-pixel binary cross-entropy of each box's own class (He et al. 2017).
 
     Args:
-        logits: [P, classes, M, M].
+        logits: [P, classes, M, M]; [P, 2, M, M] when all classes share the second.
         labels: int64 [P], class of each box.
         targets: float32 [P, M, M].
     """
     if not len(logits):
         return logits.sum() * 0.0
-    own = logits[torch.arange(len(labels), device=labels.device), labels]
+    own = logits[torch.arange(len(labels), device=labels.device), labels.clamp(max=logits.shape[1] - 1)]
     return F.binary_cross_entropy_with_logits(own, targets)
 
 
@@ -76,9 +77,14 @@ class CellRoIHeads(RoIHeads):
 
     A target holds `boxes` float32 [N, 4], `labels` int64 [N], `layers` int32 [L, H, W], `layer_of` int64 [N] and
     `values` int32 [N]. A detection holds `boxes`, `scores`, `labels` and `masks`, probabilities [N, 1, M, M].
+
+    Attributes:
+        aligned: see `mask_targets`.
+        class_agnostic: the predictors draw one box and one mask for all classes.
     """
 
     aligned = False
+    class_agnostic = False
 
     def check_targets(self, targets: list[Target] | None) -> None:
         """Targets carry label layers in place of torchvision's N × H × W masks."""
@@ -96,7 +102,8 @@ class CellRoIHeads(RoIHeads):
             return [], self._losses(features, proposals, image_shapes, targets)
         logits, deltas = self._classify(features, proposals, image_shapes)
         boxes, scores, labels = self.postprocess_detections(logits, deltas, proposals, image_shapes)
-        masks = maskrcnn_inference(self._segment(features, boxes, image_shapes), labels)
+        shapes = [label.clamp(max=1) for label in labels] if self.class_agnostic else labels
+        masks = maskrcnn_inference(self._segment(features, boxes, image_shapes), shapes)
         return [
             {"boxes": b, "scores": s, "labels": c, "masks": m}
             for b, s, c, m in zip(boxes, scores, labels, masks, strict=True)
@@ -106,7 +113,32 @@ class CellRoIHeads(RoIHeads):
         self, features: dict[str, Tensor], boxes: list[Tensor], shapes: list[tuple[int, int]]
     ) -> tuple[Tensor, Tensor]:
         logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, boxes, shapes)))
+        if self.class_agnostic:
+            deltas = deltas[:, 4:].repeat(1, logits.shape[1])
         return logits.float(), deltas.float()
+
+    def postprocess_detections(
+        self, class_logits: Tensor, box_regression: Tensor, proposals: list[Tensor], image_shapes: list[tuple[int, int]]
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Boxes, scores and labels of each image: torchvision's rule, or one class a box and NMS blind to classes."""
+        if not self.class_agnostic:
+            found: tuple[list[Tensor], list[Tensor], list[Tensor]] = super().postprocess_detections(
+                class_logits, box_regression, proposals, image_shapes
+            )
+            return found
+        decoded = self.box_coder.decode(box_regression[:, :4], proposals)[:, 0]
+        best, classes = class_logits.softmax(dim=1)[:, 1:].max(dim=1)
+        counts = [len(boxes) for boxes in proposals]
+        parts = (torch.split(of_box, counts) for of_box in (decoded, best, classes + 1))
+        kept = []
+        for boxes, scores, labels, shape in zip(*parts, image_shapes, strict=True):
+            boxes = clip_boxes_to_image(boxes, shape)
+            keep = torch.where(scores > self.score_thresh)[0]
+            keep = keep[remove_small_boxes(boxes[keep], min_size=1e-2)]
+            keep = keep[nms(boxes[keep], scores[keep], self.nms_thresh)[: self.detections_per_img]]
+            kept.append((boxes[keep], scores[keep], labels[keep]))
+        boxes, scores, labels = zip(*kept, strict=True)
+        return list(boxes), list(scores), list(labels)
 
     def _segment(self, features: dict[str, Tensor], boxes: list[Tensor], shapes: list[tuple[int, int]]) -> Tensor:
         pooled = self.mask_roi_pool(features, boxes, shapes)

@@ -61,6 +61,7 @@ class AblationSettings(Settings):
         seeds: how many times each row is trained; seeds 0, 1, … change weights, crops and order, never the split.
         val_fraction: share of images held out.
         bf16: as in training.
+        init_weights: as in training.
     """
 
     steps: int = Field(1500, ge=1)
@@ -68,6 +69,7 @@ class AblationSettings(Settings):
     seeds: int = Field(1, ge=1)
     val_fraction: float = Field(0.2, gt=0, lt=1)
     bf16: bool = True
+    init_weights: str = "imagenet"
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Ablation:
     """Trains rows into `out/<row>/seed<k>` and sums them up; what is finished there already is kept.
 
     Args:
-        job: data and start weights; its settings and folder are replaced for each run.
+        job: the data; its settings and folder are replaced for each run.
         settings: what the rows have in common.
         out: where everything goes.
         rows: names out of `REPORT_AP50`; all when empty.
@@ -112,8 +114,8 @@ class Ablation:
             "images": len(names),
             "validation": [names[i] for i in self.held_out],
             "class_names": list(self.job.dataset.class_names),
-            "init_weights": Path(self.job.init_weights).name,
             **self.settings.model_dump(mode="json", exclude={"seeds"}),
+            "init_weights": Path(self.settings.init_weights).name,
         }
 
     def _claim(self) -> None:
@@ -175,6 +177,7 @@ def row_settings(row: str, common: AblationSettings, seed: int) -> RunSettings:
     values["train"] |= {
         "seed": seed,
         "bf16": common.bf16,
+        "init_weights": common.init_weights,
         "epochs": epochs,
         "steps_per_epoch": -(-common.steps // epochs),
         "validate_every": epochs,

@@ -35,8 +35,6 @@ class TrainJob:
         dataset: images with their truth.
         settings: model and schedule.
         out: the run folder.
-        init_weights: "imagenet", "random" or a .safetensors file for the backbone.
-        from_model: an everycell model to start from instead.
         groups: one a image; images of one group stay on one side of the split.
         held_out: indices of the validation images; drawn by the settings' seed when None.
         data_name: what the model card says it was trained on.
@@ -48,8 +46,6 @@ class TrainJob:
     dataset: Dataset
     settings: RunSettings
     out: Path
-    init_weights: str = "imagenet"
-    from_model: Path | None = None
     groups: list[int] | None = None
     held_out: Sequence[int] | None = None
     data_name: str = ""

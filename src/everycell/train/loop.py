@@ -17,8 +17,8 @@ from torch import Tensor
 
 from everycell.datasets import split
 from everycell.errors import ConfigError, DataError, TrainingError
-from everycell.models import CellMaskRCNN, InitReport, init_backbone, supports_bf16
-from everycell.models.checkpoint import ModelCard, load_network
+from everycell.models import CellMaskRCNN, InitReport, init_network, supports_bf16
+from everycell.models.checkpoint import ModelCard
 from everycell.predict import Model, choose_device
 from everycell.train.data import CropSource, Example
 from everycell.train.job import Listener, TrainJob
@@ -127,8 +127,8 @@ class Trainer:
             **self._cell_sizes,
             data=job.data_name,
             licence=job.licence,
-            recipe=job.settings.train.model_dump(mode="json")
-            | {"epoch": self.epoch, "init_weights": Path(job.init_weights).name},
+            recipe=self.train_settings.model_dump(mode="json")
+            | {"epoch": self.epoch, "init_weights": Path(self.train_settings.init_weights).name},
             metrics={"validation": vars(validation)} if validation else {},
             versions=versions(),
         )
@@ -153,19 +153,9 @@ class Trainer:
             )
         return size
 
-    def _build(self) -> tuple[CellMaskRCNN, InitReport | None]:
-        classes = self.job.dataset.class_names
-        if self.job.from_model is not None:
-            network, card = load_network(self.job.from_model)
-            if len(card.class_names) != len(classes) or card.settings != self.model_settings:
-                raise ConfigError(
-                    f"{self.job.from_model}: has {len(card.class_names)} classes and its own model settings; "
-                    f"the data has {len(classes)}: leave out --from or give data and --preset that match"
-                )
-            report = None
-        else:
-            network = CellMaskRCNN(self.model_settings, len(classes))
-            report = init_backbone(network.backbone, self.model_settings, self.job.init_weights)
+    def _build(self) -> tuple[CellMaskRCNN, InitReport]:
+        network = CellMaskRCNN(self.model_settings, len(self.job.dataset.class_names))
+        report = init_network(network, self.train_settings.init_weights)
         return network.to(self.device).to(memory_format=torch.channels_last), report
 
     def _missing_classes(self) -> list[str]:

@@ -103,7 +103,7 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
         "precision": "bfloat16" if trainer.bf16 else "float32",
         "world_size": processes.count,
         "seed": job.settings.train.seed,
-        "init": str(trainer.init or job.from_model),
+        "init": str(trainer.init),
         "parameters": {"trained": trained, "total": total},
         "class_names": list(job.dataset.class_names),
         "data": _data(trainer),
