@@ -118,7 +118,7 @@ class TrainSettings(Settings):
     clip_norm: float = 1.0
     ema_decay: float = Field(0.0, ge=0, lt=1, description="0 keeps no moving average of the weights")
     early_stopping: int | None = Field(None, ge=1, description="epochs without a better validation mAP")
-    val_fraction: float = Field(0.1, gt=0, lt=1)
+    val_fraction: float = Field(0.1, ge=0, lt=1, description="share of images held out; 0 trains on all of them")
     val_limit: int | None = Field(None, ge=1, description="validate on at most this many images")
     validate_every: int = Field(1, ge=1)
     seed: int = 0

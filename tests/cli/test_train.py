@@ -78,6 +78,13 @@ def test_train_then_predict(folders, tmp_path, capsys):
     assert (tmp_path / "out" / "image0.coco.json").exists()
 
 
+def test_validation_images_may_have_a_folder_of_their_own(folders, tmp_path, capsys):
+    assert not train(folders, tmp_path / "run", "--validation", folders / "data")
+    assert "3 images for training, 3 for validation" in capsys.readouterr().err
+    rows = (tmp_path / "run" / "split.csv").read_text().splitlines()
+    assert rows[1:] == [f"{side}-image{i},{name}" for side, name in ((1, "train"), (2, "validation")) for i in range(3)]
+
+
 def test_from_takes_the_settings_of_the_model_and_changes_of_the_file(folders, tmp_path, capsys):
     assert not train(folders, tmp_path / "run")
     capsys.readouterr()

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -221,6 +222,21 @@ def test_one_image_is_too_few(tmp_path, count):
     made.dataset.samples, made.dataset.names = made.dataset.samples[:count], made.dataset.names[:count]
     with pytest.raises(DataError, match=f"at least two images, one of them for validation; got {count}"):
         Trainer(made, Silent())
+
+
+def test_training_on_all_images_saves_the_last_model_as_best(tmp_path):
+    best = Trainer(job(tmp_path, val_fraction=0, schedule="cosine", epochs=2), Silent()).run()
+    assert best.read_bytes() == (tmp_path / "last.safetensors").read_bytes()
+    assert set(pd.read_csv(tmp_path / "split.csv")["side"]) == {"train"}
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert history["train_loss"].notna().all()
+    assert history[["val_loss", "gap", "val_map"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("needs", [{"schedule": "plateau"}, {"schedule": "cosine", "early_stopping": 2}])
+def test_what_needs_validation_is_refused_without_images(tmp_path, needs):
+    with pytest.raises(ConfigError, match="without validation images the schedule must be cosine"):
+        Trainer(job(tmp_path, val_fraction=0, **needs), Silent())
 
 
 def test_starting_from_a_model_takes_its_weights(finished, tmp_path):

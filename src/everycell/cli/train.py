@@ -36,6 +36,7 @@ def train(
     config: Annotated[Path | None, Parameter(metavar="FILE.toml")] = None,
     epochs: int | None = None,
     init_weights: Annotated[str | None, Parameter(metavar="FILE")] = None,
+    validation: Annotated[list[Path] | None, Parameter(metavar="DATA", consume_multiple=True)] = None,
     limit: Annotated[int | None, Parameter(metavar="N")] = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
@@ -56,6 +57,7 @@ def train(
         epochs: replaces the preset's.
         init_weights: start weights in place of the preset's: imagenet (downloaded), random, a backbone's .safetensors
             file, whole or partial, or an everycell model, of which all is taken that fits.
+        validation: folders of the validation images; a share of the training images is held out when not given.
         limit: use only the first N images.
         resume: go on with an interrupted run in the same folder; start it where no epoch is finished.
         overwrite: start anew although the run folder holds a run.
@@ -72,7 +74,11 @@ def train(
         raise OutputError(
             f"{output}: holds a run already; give --resume to go on, --overwrite to start anew, or another folder"
         )
-    dataset = open_folders(data, limit)
+    dataset, held_out = open_folders(data, limit), None
+    if validation:
+        known = len(dataset)
+        dataset = JoinedDataset([dataset, open_folders(validation, None)])
+        held_out = range(known, len(dataset))
     console = Console(stderr=True, quiet=not is_main_process())
     with console.status("reading images"):
         groups = join_duplicates(dataset, console)
@@ -81,10 +87,11 @@ def train(
         settings=settings,
         out=output,
         groups=groups,
+        held_out=held_out,
         data_name=data_name or ", ".join(path.resolve().name for path in data),
         licence=licence,
         device=device,
-        folders=data,
+        folders=[*data, *(validation or ())],
     )
     with ProgressListener(console) as listener:
         trainer = Trainer(job, listener)
@@ -181,7 +188,9 @@ class ProgressListener:
 
     def on_epoch(self, row: dict[str, Any]) -> None:
         """Print the epoch."""
-        cells = [f"epoch {row['epoch']}", f"train {row['train_loss']:.3f}", f"validation {row['val_loss']:.3f}"]
+        cells = [f"epoch {row['epoch']}", f"train {row['train_loss']:.3f}"]
+        if row["val_loss"] is not None:
+            cells.append(f"validation {row['val_loss']:.3f}")
         if row["val_map"] is not None:
             cells.append(f"AP@[.5:.95] {row['val_map']:.3f}  AP50 {row['val_ap50']:.3f}  AP75 {row['val_ap75']:.3f}")
             cells.append(f"F1@0.5 {row['val_f1_50']:.3f}")

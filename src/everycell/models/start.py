@@ -43,8 +43,8 @@ def fill_from_model(network: CellMaskRCNN, path: Path) -> InitReport:
     card, state = read_model(path)
     if card.settings.backbone != network.settings.backbone:
         raise ModelError(
-            f"{path}: expected a model on {network.settings.backbone}, got one on {card.settings.backbone}; choose another "
-            "model or set backbone in [model]"
+            f"{path}: expected a model on {network.settings.backbone}, got one on {card.settings.backbone}; choose "
+            "another model or set backbone in [model]"
         )
     if len(card.class_names) == 1 and network.num_classes > 1:
         state |= _split_class(state, network.num_classes)

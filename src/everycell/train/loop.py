@@ -53,8 +53,10 @@ class Trainer:
         self.device = self.processes.device
         self.bf16 = self.train_settings.bf16 and supports_bf16(self.device)
         train, val = self._split()
-        if not val or not train:
+        if not train or (not val and self.train_settings.val_fraction):
             raise DataError(f"training needs at least two images, one of them for validation; got {len(job.dataset)}")
+        if not val and (self.train_settings.schedule == "plateau" or self.train_settings.early_stopping):
+            raise ConfigError("without validation images the schedule must be cosine, with no early_stopping")
         self.train_source = CropSource(job.dataset, train, self.model_settings, self.train_settings)
         self.val_source = CropSource(job.dataset, val, self.model_settings, self.train_settings)
         self.images_per_step = self._check_batch() * self.train_settings.accumulate
@@ -142,6 +144,8 @@ class Trainer:
         job, settings = self.job, self.train_settings
         if job.held_out is not None:
             return sorted(set(range(len(job.dataset))) - set(job.held_out)), sorted(job.held_out)
+        if not settings.val_fraction:
+            return list(range(len(job.dataset))), []
         return split(len(job.dataset), fraction=settings.val_fraction, seed=settings.seed, groups=job.groups)
 
     def _check_batch(self) -> int:
@@ -166,6 +170,8 @@ class Trainer:
             (self.train_source.indices, "training", "it will not be found"),
             (validated, "validation", "its AP is not known and not part of the mean"),
         ):
+            if not indices:
+                continue
             counts = self.data_facts.cells[np.array(indices)].sum(axis=0)
             names = (name for name, n in zip(self.job.dataset.class_names, counts, strict=True) if not n)
             notes += [f"class {name} has no cell in the {where} images: {so}" for name in names]
@@ -195,7 +201,7 @@ class Trainer:
         val_loss, validation = self.processes.from_main(self._validate)
         self.schedule.end_epoch(val_loss)
         row = {"epoch": epoch, "lr": rate, "train_loss": train_loss, **means, "val_loss": val_loss}
-        row["gap"] = val_loss - train_loss
+        row["gap"] = None if val_loss is None else val_loss - train_loss
         return row | validation_row(validation, self.job.dataset.class_names), validation
 
     def _step(self, epoch: int, places: range, order: list[int]) -> dict[str, float]:
@@ -254,9 +260,11 @@ class Trainer:
                 else:
                     slow.copy_(fast)
 
-    def _validate(self) -> tuple[float, Validation | None]:
-        """The validation loss, and how well cells are found where this epoch is due for that."""
+    def _validate(self) -> tuple[float | None, Validation | None]:
+        """The validation loss, and how well cells are found where this epoch is due for that; None without images."""
         settings = self.train_settings
+        if not self.val_source.indices:
+            return None, None
         loss = validation_loss(self.averaged, self.val_source, self.device, bf16=self.bf16, limit=settings.val_limit)
         if self.epoch != settings.epochs and self.epoch % settings.validate_every:
             return loss, None
@@ -265,9 +273,9 @@ class Trainer:
         return loss, validate(model, samples)
 
     def _rank(self, validation: Validation | None) -> bool:
-        """Whether this epoch's model is the best so far; without any true cell the latest one is."""
+        """Whether this epoch's model is the best so far; the latest one is without any validation image or true cell."""
         if validation is None:
-            return False
+            return not self.val_source.indices
         if validation.map > self.best or math.isnan(validation.map):
             self.best, self.since_best = max(validation.map, self.best), 0
             return True

@@ -45,9 +45,10 @@ class Schedule:
         self.optimizer.step()
         self.steps += 1
 
-    def end_epoch(self, val_loss: float) -> None:
+    def end_epoch(self, val_loss: float | None) -> None:
         """Tell the plateau rule this epoch's validation loss."""
         if self.settings.schedule == "plateau":
+            assert val_loss is not None
             self.plateau.step(val_loss)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
