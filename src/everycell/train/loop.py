@@ -273,7 +273,7 @@ class Trainer:
         return loss, validate(model, samples)
 
     def _rank(self, validation: Validation | None) -> bool:
-        """Whether this epoch's model is the best so far; the latest one is without any validation image or true cell."""
+        """Whether this epoch's model is the best so far; without validation images or true cells the latest one is."""
         if validation is None:
             return not self.val_source.indices
         if validation.map > self.best or math.isnan(validation.map):
