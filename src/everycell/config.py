@@ -60,7 +60,7 @@ class ModelSettings(Settings):
     mask_channels: int = Field(256, ge=8)
     mask_dropout: float = Field(0.0, ge=0, lt=1)
     class_agnostic: bool = Field(
-        False, description="one box and one mask for all classes; a box keeps its best class, and NMS ignores classes"
+        False, description="one box and mask for all classes: a box keeps its best class and scores as any cell"
     )
     canonical_px: int = Field(224, ge=8, description="box size that reads pyramid level 4 (Lin et al. 2017, eq. 1)")
     aligned: bool = Field(

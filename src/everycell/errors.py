@@ -9,6 +9,10 @@ class DataError(EverycellError):
     """An image, mask or data set cannot be used as given."""
 
 
+class UnknownSizeError(DataError):
+    """Cells cannot be read before the size of their image is known."""
+
+
 class ModelError(EverycellError):
     """A model is unknown, damaged, or does not fit the task."""
 

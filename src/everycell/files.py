@@ -1,8 +1,10 @@
-"""Files appear whole or not at all."""
+"""Files and folders appear whole or not at all."""
 
 from __future__ import annotations
 
 import errno
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,16 +30,55 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the file could not be written.
     """
-    temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}{path.suffix}")
+    temporary = _temporary(path)
     try:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, "choose a folder that you may write to")
-        raise OutputError(f"cannot write {path}: {error.strerror or error}; {advice}") from error
+        raise _output_error(path, error) from error
     finally:
         with suppress(OSError):  # it may never have come into being, below a file for example
             temporary.unlink()
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder, still to be made, that becomes `path` when the block ends well.
+
+    On any failure the temporary folder is removed with all that is in it, and an existing `path` is left as it was.
+
+    Raises:
+        OutputError: the folder could not be written.
+    """
+    temporary, old = _temporary(path), _temporary(path)
+    try:
+        yield temporary
+        if path.is_dir():  # one that is not empty cannot be replaced in one step
+            path.rename(old)
+        temporary.rename(path)
+    except OSError as error:
+        raise _output_error(path, error) from error
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for folder in (temporary, old):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder in `folder` that is removed with all that is in it when the block ends."""
+    with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=folder) as name:
+        yield Path(name)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}{path.suffix}")
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    advice = _ADVICE.get(error.errno or 0, "choose a folder that you may write to")
+    return OutputError(f"cannot write {path}: {error.strerror or error}; {advice}")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -59,6 +100,9 @@ def make_folder(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of a process that was killed while it wrote; nobody else may be writing there."""
+    """Remove what a process that was killed while it wrote left behind; nobody else may be writing there."""
     for path in folder.glob(f"{_TEMPORARY}*"):
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import tifffile
 
-from everycell.formats import read_coco, read_geojson, write_coco, write_geojson, write_label_image
+from everycell.formats import Classes, read_coco, read_geojson, write_coco, write_geojson, write_label_image
 from everycell.structures import Instances, MaskCrops
 
 SIZE = (24, 30)
@@ -75,7 +75,7 @@ def test_there_and_back_between_coco_and_geojson(everycell, pred, ids, tmp_path,
     assert everycell("convert", tmp_path / "there", "-o", tmp_path / "back", "--to", kind, *common)[0] == 0
     for i, stem in enumerate(STEMS, 1):
         path = tmp_path / "back" / f"{stem}{SUFFIXES[kind]}"
-        back = read_coco(path, {11 * i: SIZE})[11 * i] if kind == "coco" else read_geojson(path, SIZE, NAMES)
+        back = read_coco(path, {11 * i: SIZE})[11 * i] if kind == "coco" else read_geojson(path, SIZE, Classes(NAMES))
         same(back, cells(stem))
 
 
@@ -163,7 +163,7 @@ def test_the_leaderboard_file_may_have_a_name_and_cells_without_pixels_stay_out(
 def test_a_leaderboard_file_with_a_fault_is_reported(everycell, pred, ids, tmp_path):
     write_coco(cells("a"), pred / "a.coco.json")
     entries = json.loads((pred / "a.coco.json").read_bytes())
-    (pred / "a.coco.json").write_text(json.dumps([*entries, entries[0]]))
+    (pred / "a.coco.json").write_text(json.dumps([*entries, entries[0] | {"from": "another tile"}]))
     code, said, err = everycell("convert", pred, "-o", tmp_path / "out", "--to", "leaderboard", "--id-map", ids)
     assert code == 1
     assert said == "duplicate entry: 1\n  entry 2: all of it is that of entry 0\n"
@@ -186,7 +186,7 @@ def test_notes_are_said_once(everycell, pred, ids, tmp_path):
     [
         (("nowhere", "--to", "labels"), "no such file or folder: "),
         (("images", "--to", "labels"), "is it a photo?"),
-        (("ids.json", "--to", "labels"), "ids.json holds the cells of all images: give --id-map FILE"),
+        (("ids.json", "--to", "labels"), "ids.json is no COCO file, no GeoJSON and none of HoVer-Net's"),
         (("pred", "--to", "labels"), "a.geojson does not say how large its image is"),
         (("pred", "--to", "leaderboard"), "--to leaderboard needs the image ids: give --id-map FILE"),
         (("pred", "--to", "coco", "--id-map", "ids.json"), "1 of 2 files of cells (z) have no entry in the id map"),

@@ -105,7 +105,7 @@ def test_the_worst_need_images(folders, tmp_path, capsys):
     assert run("--truth", truth, "--pred", pred, "--worst", tmp_path / "worst.png") == 1
     shown = capsys.readouterr()
     assert shown.err.count("\n") == 1
-    assert "--worst needs the images, not label images alone" in shown.err
+    assert "--worst needs the images, not the truth alone" in shown.err
     assert not (tmp_path / "worst.png").exists()
 
 
@@ -133,3 +133,57 @@ def _cell_folder(tmp_path):
         mask[2:8, 8 * i : 8 * i + 4] = 1
         tifffile.imwrite(folder / f"class{i}.tif", mask)
     return folder
+
+
+@pytest.fixture
+def two_predictions(tmp_path):
+    """Six images of four cells; the better prediction holds three of each, the worse one two."""
+    labels = np.kron(np.array([[1, 0, 2], [0, 0, 0], [3, 0, 4]]), np.ones((4, 4), int)).astype(np.uint16)
+    for folder, n in (("truth", 4), ("better", 3), ("worse", 2)):
+        (tmp_path / folder).mkdir()
+        for i in range(6):
+            tifffile.imwrite(tmp_path / folder / f"{i}.tif", np.where(labels <= n, labels, 0))
+    return tmp_path / "truth", tmp_path / "better", tmp_path / "worse"
+
+
+def test_two_predictions_are_compared(two_predictions, tmp_path, capsys):
+    truth, better, worse = two_predictions
+    arguments = ("--truth", truth, "--pred", better, "--against", worse, "--json", tmp_path / "out.json")
+    assert run(*arguments) == 0
+    shown = [line.split() for line in capsys.readouterr().out.replace("│", " ").splitlines()]
+    assert ["PQ", "0.6667", "0.8571", "+0.1905", "+0.1905", "…", "+0.1905", "0.0312"] in shown
+    document = json.loads((tmp_path / "out.json").read_text())["comparison"]
+    assert (document["first"], document["second"]) == (str(worse), str(better))
+    assert document["measures"]["pq"]["p_value"] == 2 / 2**6
+
+
+def test_groups_come_from_a_file(two_predictions, tmp_path, capsys):
+    truth, pred, _ = two_predictions
+    table = tmp_path / "groups.csv"
+    table.write_text("image,group\n" + "".join(f"{i},p{i // 2}\n" for i in range(5)))
+    arguments = ("--truth", truth, "--pred", pred, "--groups", table, "--json", tmp_path / "out.json")
+    assert run(*arguments) == 1
+    shown = capsys.readouterr()
+    assert shown.err.count("\n") == 1
+    assert "1 of 6 images have no group (5)" in shown.err
+    with table.open("a") as file:
+        file.write("5,p2\n")
+    assert run(*arguments) == 0
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert document["intervals"]["pq"]["n_groups"] == 3
+    assert document["per_image"][5]["group"] == "p2"
+    assert "got 3" in capsys.readouterr().out  # too few for an interval
+
+
+def test_the_page_has_the_figures(dataset, folders, tmp_path):
+    assert run("--truth", dataset, "--pred", folders[1], "--html", tmp_path / "page.html") == 0
+    page = (tmp_path / "page.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert "maxDets 3" in page
+    assert run("--truth", dataset, "--pred", folders[1], "--html", tmp_path / "page.txt") == 2
+
+
+def test_lengths_in_micrometres_need_a_known_scale(folders, capsys):
+    truth, pred = folders
+    assert run("--truth", truth, "--pred", pred, "--radius-um", 3) == 1
+    assert "x: lengths in µm need µm/px" in capsys.readouterr().err

@@ -5,7 +5,7 @@ import pytest
 from pycocotools import mask as coco
 
 from everycell.errors import DataError
-from everycell.formats import coco_results, read_coco, write_coco
+from everycell.formats import Classes, coco_results, read_coco, write_coco
 from everycell.structures import Instances, MaskCrops
 
 SIZES = {7: (6, 8), 9: (5, 5)}
@@ -50,7 +50,7 @@ def test_the_file_is_a_bare_list_in_coco_terms(tmp_path):
 
 def test_round_trip(tmp_path):
     write_coco(cells(), tmp_path / "a.json", image_id=7)
-    back = read_coco(tmp_path / "a.json", SIZES, ("a", "b"))
+    back = read_coco(tmp_path / "a.json", SIZES, Classes(("a", "b")))
     assert list(back) == [7, 9]
     assert len(back[9]) == 0
     assert back[9].image_size == (5, 5)
@@ -84,15 +84,17 @@ def test_a_missing_box_is_that_of_the_mask(tmp_path):
         ({"score": None}, "score must be a number"),
         ({"segmentation": {"size": [8, 6], "counts": "1"}}, r"size must be \[6, 8\]"),
         ({"segmentation": {"size": [6, 8], "counts": "11"}}, "add up to 6 x 8 = 48 pixels, got 2"),
-        ({"segmentation": {"size": [6, 8], "counts": [48]}}, "compressed RLE"),
-        ({"segmentation": [[0, 0, 1, 1]]}, "compressed RLE"),
+        ({"segmentation": {"size": [6, 8], "counts": [47]}}, "add up to 6 x 8 = 48 pixels, got 47"),
+        ({"segmentation": {"size": [6, 8], "counts": None}}, "an RLE with size and counts, or polygons"),
+        ({"segmentation": [[0, 0, 1, 1]]}, "of 3 corners or more"),
+        ({"bbox": 3}, "bbox must be x, y, width, height"),
         ({"bbox": [0, 0, -1, 2]}, "bbox must be x, y, width, height"),
     ],
 )
 def test_an_entry_that_does_not_fit_is_a_data_error_with_its_place(tmp_path, changes, says):
     path = write(tmp_path / "a.json", [entry(), entry(**changes)])
     with pytest.raises(DataError, match=says) as error:
-        read_coco(path, SIZES, ("a", "b"))
+        read_coco(path, SIZES, Classes(("a", "b")))
     assert "a.json, entry 1" in str(error.value)
 
 

@@ -71,7 +71,7 @@ def test_label_images_of_other_tools(tmp_path, name):
 @pytest.mark.parametrize(
     ("labels", "says"),
     [
-        (np.zeros((4, 5, 3), np.uint8), r"one value for each pixel, got shape \(4, 5, 3\)"),
+        (np.zeros((4, 5, 3), np.uint8), r"one value per pixel, got shape \(4, 5, 3\)"),
         (np.array([[0.0, 1.5]]), "whole numbers"),
         (np.array([[0.0, np.nan]]), "whole numbers"),
         (np.array([[0.0, 1e30]]), "whole numbers"),
@@ -84,6 +84,24 @@ def test_what_is_no_label_image_is_a_data_error(tmp_path, labels, says):
     with pytest.raises(DataError, match=says) as error:
         read_label_image(tmp_path / "a.npy")
     assert "a.npy" in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".npy"])
+def test_a_cut_file_is_a_data_error(tmp_path, suffix):
+    labels = np.random.default_rng(0).integers(0, 9, (40, 40)).astype(np.uint16)
+    path = tmp_path / f"a{suffix}"
+    match suffix:
+        case ".tif":
+            write_label_image(Instances.from_labels(labels), path)
+        case ".png":
+            PIL.Image.fromarray(labels).save(path)
+        case ".npy":
+            np.save(path, labels)
+    data = path.read_bytes()
+    for length in (0, 1, 50, len(data) // 2):
+        path.write_bytes(data[:length])
+        with pytest.raises(DataError, match="cannot read the label image"):
+            read_label_image(path)
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.png", "a.npy", "a.jpg"])

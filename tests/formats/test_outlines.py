@@ -1,9 +1,10 @@
 import numpy as np
+import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everycell.formats.outlines import fill, trace
+from everycell.formats.outlines import crossing, fill, trace
 from everycell.structures import MaskCrops
 
 
@@ -76,3 +77,52 @@ def test_fill_cuts_at_the_image_border():
     assert bits.sum() == 2 * 3
     _, nothing = fill([[[(20, 20), (22, 20), (22, 22), (20, 20)]]], (10, 10))
     assert nothing.size == 0
+
+
+def rings(*parts):
+    return [[np.array([*ring, ring[0]], float) for ring in part] for part in parts]
+
+
+BOX = [(0, 0), (8, 0), (8, 8), (0, 8)]
+STAR = [(5 + 5 * np.sin(0.8 * np.pi * i), 5 + 5 * np.cos(0.8 * np.pi * i)) for i in range(5)]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [[[(0, 0), (4, 4), (4, 0), (0, 4)]]],
+        [[STAR]],
+        [[BOX, [(6, 2), (10, 2), (10, 4), (6, 4)]]],
+        [[BOX, [(20, 20), (21, 20), (21, 21)]]],
+        [[BOX], [[(4, 4), (12, 4), (12, 12), (4, 12)]]],
+    ],
+    ids=["bow tie", "star", "hole across the border", "hole elsewhere", "overlapping parts"],
+)
+def test_outlines_that_cross_are_found(parts):
+    assert crossing(rings(*parts)) is not None
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [[BOX]],
+        [[BOX[::-1]]],
+        [[[(0, 0), (4, 0), (8, 0), (4, 0), (4, 4), (0, 4)]]],
+        [[[(0, 0), (2, 2), (4, 0), (4, 4), (2, 2), (0, 4)]]],
+        [[BOX, [(0, 2), (2, 2), (2, 4), (0, 4)]]],
+        [[BOX], [[(8, 4), (12, 4), (12, 12), (8, 12)]]],
+        [[[(0, 0), (4, 0), (2, 0)]]],
+    ],
+    ids=["box", "the other way round", "spike", "touching", "hole at the border", "parts side by side", "line"],
+)
+def test_outlines_that_touch_pass(parts):
+    assert crossing(rings(*parts)) is None
+    far = [[ring + 1e5 for ring in part] for part in rings(*parts)]
+    assert crossing(far) is None
+
+
+@given(random_masks())
+def test_traced_outlines_never_cross(masks):
+    for parts in trace(masks):
+        if parts:
+            assert crossing([[np.array(ring) for ring in part] for part in parts]) is None

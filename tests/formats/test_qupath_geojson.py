@@ -1,3 +1,4 @@
+import gzip
 import json
 import uuid
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everycell.errors import DataError
-from everycell.formats import measure, read_geojson, write_geojson
+from everycell.formats import Classes, measure, read_geojson, write_geojson
 from everycell.structures import Instances, MaskCrops
 from everycell.structures.colors import CLASS_COLORS
 
@@ -62,6 +63,31 @@ def test_measurements_come_from_the_table_in_um_when_known(tmp_path):
     assert first["properties"]["measurements"]["Area px^2"] == 6
 
 
+def test_a_measurement_that_is_not_known_is_a_text_as_in_qupath(tmp_path):
+    table = measure(cells(), np.zeros((10, 12, 3), np.uint8)).assign(solidity=np.nan)
+    first, _ = written(tmp_path, cells(), measurements=table)["features"]
+    assert first["properties"]["measurements"]["Solidity"] == "NaN"
+    assert len(read_geojson(tmp_path / "a.geojson", (10, 12))) == 2
+
+
+def test_a_compressed_file_holds_the_same_and_is_read(tmp_path):
+    write_geojson(cells(), tmp_path / "a.geojson")
+    write_geojson(cells(), tmp_path / "a.geojson.gz")
+    assert gzip.decompress((tmp_path / "a.geojson.gz").read_bytes()) == (tmp_path / "a.geojson").read_bytes()
+    back = read_geojson(tmp_path / "a.geojson.gz", (10, 12))
+    assert back.masks.areas().tolist() == [6, 2]
+    data = (tmp_path / "a.geojson.gz").read_bytes()
+    for damaged in (data[:40], data[:30] + b"damaged" + data[37:]):
+        (tmp_path / "a.geojson.gz").write_bytes(damaged)
+        with pytest.raises(DataError, match=r"a\.geojson\.gz: its gzip data is damaged"):
+            read_geojson(tmp_path / "a.geojson.gz", (10, 12))
+
+
+def test_a_score_that_is_not_known_is_a_data_error(tmp_path):
+    with pytest.raises(DataError, match="Score must be a number in 0 … 1, got 'NaN'"):
+        read(tmp_path, [feature([SQUARE], measurements={"Score": "NaN"})])
+
+
 def test_ids_are_the_same_on_every_run_and_differ_between_cells(tmp_path):
     ids = [[feature["id"] for feature in written(tmp_path, cells())["features"]] for _ in range(2)]
     assert ids[0] == ids[1]
@@ -79,7 +105,7 @@ def test_round_trip(tmp_path_factory, seed):
     before = Instances.from_labels(labels)
     path = tmp_path_factory.getbasetemp() / "round.geojson"
     write_geojson(before, path)
-    after = read_geojson(path, (9, 11), class_names=("class1",))
+    after = read_geojson(path, (9, 11), classes=Classes(("class1",)))
     np.testing.assert_array_equal(after.to_labels(), before.to_labels())
 
 
@@ -135,10 +161,10 @@ def test_an_outline_around_no_pixel_is_left_out_and_counted(tmp_path):
 )
 def test_a_feature_that_is_no_cell_is_a_data_error(tmp_path, content, says):
     with pytest.raises(DataError, match=says) as error:
-        read(tmp_path, content, class_names=("stroma",))
+        read(tmp_path, content, classes=Classes(("stroma",)))
     assert "a.geojson" in str(error.value)
 
 
 def test_an_unclassified_cell_among_several_classes_is_a_data_error(tmp_path):
     with pytest.raises(DataError, match="got none"):
-        read(tmp_path, [feature([SQUARE])], class_names=("stroma", "tumour"))
+        read(tmp_path, [feature([SQUARE])], classes=Classes(("stroma", "tumour")))

@@ -1,11 +1,15 @@
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 from skimage.draw import ellipse
 from skimage.measure import regionprops
 
 from everycell.errors import OutputError
-from everycell.formats import measure, write_table
+from everycell.formats import Neighborhood, TableWriter, add_neighbors, measure, write_table
 from everycell.structures import Instances, MaskCrops
 
 
@@ -41,10 +45,71 @@ def test_values_equal_regionprops():
         "x1": [r.bbox[3] for r in regions],
         "mean_red": [r.intensity_mean[0] for r in regions],
         "mean_blue": [r.intensity_mean[2] for r in regions],
+        "std_green": [r.intensity_std[1] for r in regions],
     }
     for column, values in expected.items():
         np.testing.assert_allclose(table[column], values, rtol=1e-6, atol=1e-6, err_msg=column)
     assert table["cell"].tolist() == [1, 2, 3, 4, 5, 6, 7]
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 2**32 - 1))
+def test_shapes_equal_regionprops_whatever_the_mask(seed):
+    rng = np.random.default_rng(seed)
+    smooth = gaussian_filter(rng.random(rng.integers(1, 25, 2)), rng.random() * 3)
+    labels = (smooth >= np.quantile(smooth, rng.random())).astype(int)
+    [region] = regionprops(labels)
+    [row] = measure(Instances.from_labels(labels), np.zeros((*labels.shape, 3), np.uint8)).to_dict("records")
+    assert row["perimeter_px"] == pytest.approx(region.perimeter)
+    assert row["solidity"] == pytest.approx(region.solidity)
+    assert row["eccentricity"] == pytest.approx(region.eccentricity, abs=1e-6)
+
+
+class Windows:
+    """An image that hands out windows, and remembers how large they were."""
+
+    def __init__(self, pixels):
+        self.pixels, self.sizes = pixels, []
+
+    def read(self, window):
+        x0, y0, x1, y1 = window
+        self.sizes.append((y1 - y0, x1 - x0))
+        return self.pixels[y0:y1, x0:x1]
+
+
+def test_an_image_read_in_windows_gives_the_same_table():
+    rng = np.random.default_rng(0)
+    n = 200
+    origins = np.stack([rng.integers(0, 3000, n), rng.integers(0, 1500, n)], axis=1)
+    crops = [rng.random(rng.integers(1, 30, 2)) < 0.8 for _ in range(n - 1)] + [np.zeros((0, 0), bool)]
+    cells = Instances.from_masks(MaskCrops.from_crops(origins, crops), (1600, 3100))
+    source = Windows(rng.integers(0, 256, (1600, 3100, 3), dtype=np.uint8))
+    pd.testing.assert_frame_equal(measure(cells, source), measure(cells, source.pixels))
+    assert len(source.sizes) == 6  # 2 × 3 blocks
+    assert max(max(size) for size in source.sizes) < 1024 + 30
+
+
+def test_batches_are_rows_of_the_whole_table_with_neighbours_over_all(tmp_path):
+    cells = Instances.from_labels(blobs(), mpp=0.25)
+    pixels = np.random.default_rng(1).integers(0, 256, (120, 150, 3), dtype=np.uint8)
+    whole = measure(cells, pixels, image="a")
+    for path in (tmp_path / "a.csv", tmp_path / "a.parquet"):
+        with TableWriter(path, cells.image_size, cells.mpp, Neighborhood(radius_um=10)) as writer:
+            for rows in (slice(0, 3), slice(3, 3), slice(3, 7)):
+                batch = cells.select(np.arange(7)[rows])
+                writer.write(batch, measure(batch, pixels, image="a", first_cell=rows.start + 1))
+    expected = add_neighbors(whole, cells.image_size, cells.mpp, Neighborhood(radius_um=10))
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "a.parquet"), expected)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "a.csv"), expected, check_dtype=False, rtol=1e-5)
+    with pyarrow.parquet.ParquetFile(tmp_path / "a.parquet") as file:
+        assert file.num_row_groups == 2
+        assert file.schema_arrow.names == list(expected.columns)
+
+
+def test_an_unknown_suffix_is_an_output_error_and_leaves_nothing(tmp_path):
+    with pytest.raises(OutputError, match=r"\.csv or \.parquet, got \.xls"), TableWriter(tmp_path / "a.xls", (5, 5)):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_um_columns_by_hand():

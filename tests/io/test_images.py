@@ -283,7 +283,7 @@ class TestErrors:
             read_image(path)
 
     def test_an_image_larger_than_is_read_at_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("everycell.io.raster.MAX_VALUES", 1799)
+        monkeypatch.setattr("everycell.io.stored.MAX_VALUES", 1799)
         for name in ("a.tif", "a.png"):
             PIL.Image.fromarray(RGB).save(tmp_path / name)
             with pytest.raises(DataError, match=r"holds 20 × 30 × 3 values.*export a region"):

@@ -1,61 +1,12 @@
-import contextlib
-import io
 import logging
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
-from everycell.metrics import average_precision
+from everycell.metrics import average_precision, average_ranked, rank_cells, weighted_ap50
 from everycell.structures import Instances, MaskCrops
-
-
-def full_mask(cells, i):
-    rows, columns, bits = list(cells.masks)[i]
-    full = np.zeros(cells.image_size, np.uint8, order="F")
-    full[rows, columns] = bits
-    return full
-
-
-def as_coco(images, categories):
-    coco = COCO()
-    annotations = []
-    for image_id, cells in enumerate(images, start=1):
-        for i in range(len(cells)):
-            rle = coco_mask.encode(full_mask(cells, i))
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": int(cells.class_ids[i]),
-                    "segmentation": rle,
-                    "area": float(coco_mask.area(rle)),
-                    "score": float(cells.scores[i]),
-                    "iscrowd": 0,
-                }
-            )
-    coco.dataset = {
-        "images": [{"id": i, "height": c.image_size[0], "width": c.image_size[1]} for i, c in enumerate(images, 1)],
-        "categories": [{"id": k} for k in categories],
-        "annotations": annotations,
-    }
-    coco.createIndex()
-    return coco
-
-
-def pycocotools_ap(truths, preds, n_classes, max_dets):
-    """AP, AP50, AP75 of each class, -1 where it has no truth, by the reference implementation."""
-    categories = range(1, n_classes + 1)
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(as_coco(truths, categories), as_coco(preds, categories), "segm")
-        evaluation.params.maxDets = [max_dets]
-        evaluation.evaluate()
-        evaluation.accumulate()
-    precision = evaluation.eval["precision"][:, :, :, 0, 0].mean(axis=1)
-    return np.stack([precision.mean(axis=0), precision[0], precision[5]], axis=1)
 
 
 def random_disks(rng, n, size=96, n_classes=3):
@@ -89,23 +40,54 @@ def touching_cells():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_agrees_with_pycocotools_on_crowded_images(seed):
+def test_agrees_with_pycocotools_on_crowded_images(seed, coco_figures):
     rng = np.random.default_rng(seed)
     truths = [random_disks(rng, n) for n in (160, 40, 0)]  # more than COCO's own 100 in the first
     preds = [*(perturbed(rng, truth) for truth in truths[:2]), random_disks(rng, 3)]
     found = average_precision(truths, preds, n_classes=3)
-    expected = pycocotools_ap(truths, preds, 3, max_dets=found.max_dets)
+    expected = coco_figures(truths, preds, n_classes=3, max_dets=found.max_dets)
     assert 0.05 < found.map < 0.95
-    np.testing.assert_allclose([(c.ap, c.ap50, c.ap75) for c in found.per_class], expected, atol=1e-6)
-    np.testing.assert_allclose((found.map, found.ap50, found.ap75), expected.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose([(c.ap, c.ap50, c.ap75, c.ar) for c in found.per_class], expected, atol=1e-6)
+    np.testing.assert_allclose((found.map, found.ap50, found.ap75, found.ar), expected.mean(axis=0), atol=1e-6)
 
 
-def test_perfect_outlines_of_400_touching_cells_score_one():
+@pytest.mark.parametrize("seed", range(3))
+def test_ignored_regions_agree_with_pycocotools(seed, coco_figures):
+    rng = np.random.default_rng(seed)
+    truths = [random_disks(rng, 80), random_disks(rng, 0)]
+    preds = [perturbed(rng, truths[0]), random_disks(rng, 20)]
+    halves = [np.ones((96, 48), np.bool_), np.ones((40, 96), np.bool_)]
+    regions = [
+        Instances.from_masks(MaskCrops.from_crops(np.array([[0, 0], [0, 56]]), halves), (96, 96), class_ids=ids)
+        for ids in (np.array([1, 2]), np.array([3, 1]))
+    ]
+    ranked = [rank_cells(*pair, ignore=of) for *pair, of in zip(truths, preds, regions, strict=True)]
+    found = average_ranked(ranked, 3)
+    assert ranked[0].ignored.any()
+    assert found.map > average_precision(truths, preds, 3).map
+    expected = coco_figures(truths, preds, n_classes=3, ignore=regions, max_dets=found.max_dets)
+    np.testing.assert_allclose([(c.ap, c.ap50, c.ap75, c.ar) for c in found.per_class], expected, atol=1e-6)
+
+
+def test_images_may_count_more_than_once():
+    rng = np.random.default_rng(0)
+    truths = [random_disks(rng, 30) for _ in range(3)]
+    ranked = [rank_cells(truth, perturbed(rng, truth)) for truth in truths]
+    # Without ties, whose order would depend on where the copies of an image stand.
+    ranked = [replace(cells, scores=rng.random(len(cells.scores)).astype(np.float32)) for cells in ranked]
+    ap50 = weighted_ap50(ranked, 3)
+    assert ap50(np.ones(3)) == pytest.approx(average_ranked(ranked, 3).ap50, abs=1e-12)
+    twice = average_ranked([ranked[0], ranked[2], ranked[2]], 3).ap50
+    np.testing.assert_allclose(ap50(np.array([[1, 0, 2], [0, 1, 0]])), [twice, average_ranked(ranked[1:2], 3).ap50])
+    assert math.isnan(ap50(np.zeros(3)))
+
+
+def test_perfect_outlines_of_400_touching_cells_score_one(coco_figures):
     cells = touching_cells()
     found = average_precision([cells], [cells], n_classes=1)
     assert (found.map, found.ap50, found.ap75, found.max_dets) == (1, 1, 1, 401)
     # With COCO's limit of 100, recall ends at 100 / 400: 26 of 101 recall levels have precision 1.
-    assert pycocotools_ap([cells], [cells], 1, max_dets=100)[0, 0] == pytest.approx(26 / 101)
+    assert coco_figures([cells], [cells])[0, 0] == pytest.approx(26 / 101)
 
 
 def test_precision_by_hand():

@@ -77,28 +77,69 @@ def test_no_pair_is_nan_and_no_mpp_is_named():
     assert math.isnan(compare(one, one).hausdorff_um[0])
     with pytest.raises(DataError, match=r"2\.0 µm needs µm per pixel"):
         compare(one, one, tolerance_um=2.0)
-    far = boundary_agreement(one, other, Matches(np.array([0]), np.array([0]), np.zeros(1), Counts(1, 0, 0)))
+    far = boundary_agreement(one, other, pairwise_matches(1))
     assert far.mean_f1 == 0
 
 
-ragged = hnp.arrays(np.bool_, (9, 11)).filter(np.any)
+def edge(mask):
+    """(row, column) of the boundary pixels of one mask that does not touch its window's edge, by scikit-image."""
+    return np.argwhere(find_boundaries(mask, connectivity=1, mode="inner"))
 
 
-@given(ragged, ragged)
-def test_agrees_with_scipy_and_skimage(a, b):
-    masks = [np.pad(mask, 1) for mask in (a, b)]
-    truth, pred = (Instances.from_labels(mask.astype(np.int64)) for mask in masks)
-    found = boundary_agreement(truth, pred, Matches(np.array([0]), np.array([0]), np.ones(1), Counts(1, 0, 0)))
-    edges = [find_boundaries(mask, connectivity=1, mode="inner") for mask in masks]
-    t, p = (np.argwhere(edge) for edge in edges)
-    both_ways = max(directed_hausdorff(t, p)[0], directed_hausdorff(p, t)[0])
-    assert found.hausdorff_px[0] == pytest.approx(both_ways)
-    assert found.hausdorff_px[0] == pytest.approx(hausdorff_distance(*edges))
+def assert_agrees_with_all_distances(found, i, t, p, tolerance_px):
+    """Pair `i` against the definition, on the distances between all of their boundary pixels."""
     distances = cdist(t, p)
-    q = max(np.percentile(distances.min(axis=axis), 95) for axis in (0, 1))
-    assert found.hausdorff95_px[0] == pytest.approx(q)
-    assert found.recall[0] == pytest.approx((distances.min(axis=1) <= 2).mean())
-    assert found.precision[0] == pytest.approx((distances.min(axis=0) <= 2).mean())
+    to_pred, to_truth = distances.min(axis=1), distances.min(axis=0)
+    assert found.hausdorff_px[i] == max(to_pred.max(), to_truth.max())
+    assert found.hausdorff95_px[i] == pytest.approx(max(np.percentile(to, 95) for to in (to_pred, to_truth)))
+    assert found.recall[i] == (to_pred <= tolerance_px).mean()
+    assert found.precision[i] == (to_truth <= tolerance_px).mean()
+
+
+def pairwise_matches(n):
+    return Matches(np.arange(n), np.arange(n), np.ones(n), Counts(n, 0, 0))
+
+
+ragged = hnp.arrays(np.bool_, st.tuples(st.integers(1, 9), st.integers(1, 11))).filter(np.any)
+
+
+@given(st.lists(st.tuples(ragged, ragged), min_size=1, max_size=5), st.sampled_from([0.0, 1.0, 2.0, 5**0.5]))
+def test_agrees_with_scipy_and_skimage(pairs, tolerance_px):
+    padded = [[np.pad(mask, 1) for mask in side] for side in zip(*pairs, strict=True)]
+    origins = np.zeros((len(pairs), 2), np.int64)
+    truth, pred = (Instances.from_masks(MaskCrops.from_crops(origins, side), (13, 13)) for side in padded)
+    found = boundary_agreement(truth, pred, pairwise_matches(len(pairs)), tolerance_px=tolerance_px)
+    for i, (t, p) in enumerate(zip(*([edge(mask) for mask in side] for side in padded), strict=True)):
+        assert_agrees_with_all_distances(found, i, t, p, tolerance_px)
+        both_ways = max(directed_hausdorff(t, p)[0], directed_hausdorff(p, t)[0])
+        assert found.hausdorff_px[i] == pytest.approx(both_ways)
+    alone = [np.zeros((13, 13), np.bool_) for _ in range(2)]
+    for image, mask in zip(alone, (side[0] for side in padded), strict=True):
+        image[: mask.shape[0], : mask.shape[1]] = find_boundaries(mask, connectivity=1, mode="inner")
+    assert found.hausdorff_px[0] == pytest.approx(hausdorff_distance(*alone))
+
+
+def test_cells_of_all_sizes_in_one_image():
+    rng = np.random.default_rng(0)
+    sides = [], []
+    for radius in [*rng.integers(1, 30, 200), 200, 90, 200]:  # enough for several batches; the last ones fill one each
+        y, x = np.ogrid[-radius - 4 : radius + 5, -radius - 4 : radius + 5]
+        for side in sides:
+            side.append((y + rng.integers(-3, 4)) ** 2 + (x + rng.integers(-3, 4)) ** 2 <= radius**2)
+    origins = rng.integers(0, 600, (203, 2))
+    truth, pred = (Instances.from_masks(MaskCrops.from_crops(origins, side), (1100, 1100)) for side in sides)
+    found = boundary_agreement(truth, pred, pairwise_matches(203), tolerance_px=2)
+    for i, masks in enumerate(zip(*sides, strict=True)):
+        assert_agrees_with_all_distances(found, i, *map(edge, masks), 2)
+
+
+def test_pixels_very_far_apart():
+    line = np.zeros((1, 70_000), np.bool_)
+    line[0, [0, -1]] = True
+    wide = MaskCrops.from_crops(np.array([[0, 0]]), [line])
+    dot = MaskCrops.from_crops(np.array([[0, 0]]), [np.ones((1, 1), np.bool_)])
+    found = boundary_agreement(*(Instances.from_masks(m, (1, 70_000)) for m in (wide, dot)), pairwise_matches(1))
+    assert (found.hausdorff_px.tolist(), found.recall.tolist(), found.precision.tolist()) == ([69_999], [0.5], [1])
 
 
 label_images = hnp.arrays(np.int64, (8, 9), elements=st.integers(0, 4))

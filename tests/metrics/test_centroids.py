@@ -5,13 +5,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import ndimage
-from skimage.measure import regionprops
 
 from everycell.errors import DataError
 from everycell.metrics import centroid_scores, pair_centroids
-from everycell.metrics.centroids import centroids
 from everycell.structures import Instances, MaskCrops
+from everycell.structures.runs import row_runs
 
 SIZE = (200, 200)
 
@@ -28,21 +26,13 @@ def pairs_of(truth, pred, **radius):
     return list(zip(found.truth.tolist(), found.pred.tolist(), strict=True))
 
 
-def test_centroids_equal_scipy_and_skimage():
-    rng = np.random.default_rng(0)
-    labels = np.kron(rng.integers(0, 9, (6, 6)), np.ones((5, 7), np.int64))
-    labels[rng.random(labels.shape) < 0.3] = 0
-    masks, values = MaskCrops.from_labels(labels)
-    found = centroids(masks)[:, ::-1]
-    np.testing.assert_allclose(found, ndimage.center_of_mass(labels > 0, labels, values))
-    np.testing.assert_allclose(found, [region.centroid for region in regionprops(labels)])
-
-
 def test_a_pair_lies_within_twelve_pixels():
     truth = points((20, 20), (100, 100))
     assert pairs_of(truth, points((20, 32), (100, 113))) == [(0, 0)]  # 12 px is in, 13 px is not
     assert pairs_of(truth, points((20, 32), (100, 113)), radius_px=13) == [(0, 0), (1, 1)]
     assert pair_centroids(truth, points((23, 24))).distance_px.tolist() == [5]
+    given = pair_centroids(truth, truth, runs=(row_runs(truth.masks), row_runs(points((23, 24)).masks)))
+    assert given.distance_px.tolist() == [5]
 
 
 def test_the_smallest_sum_of_distances_decides_before_the_radius():

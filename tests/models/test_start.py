@@ -61,13 +61,13 @@ def test_agnostic_boxes_keep_one_class_and_suppress_across_classes(agnostic, bui
     heads = build(agnostic, 2).roi_heads
     proposals = [torch.tensor([[0.0, 0, 20, 20], [1, 0, 21, 20], [40, 40, 60, 60]])]
     # background, class 1, class 2: the first two boxes overlap and differ in class, the third is background.
-    probabilities = torch.tensor([[0.1, 0.6, 0.3], [0.1, 0.2, 0.7], [0.97, 0.01, 0.02]])
+    probabilities = torch.tensor([[0.1, 0.6, 0.3], [0.05, 0.25, 0.7], [0.97, 0.01, 0.02]])
     (boxes,), (scores,), (labels,) = heads.postprocess_detections(
         probabilities.log(), torch.zeros(3, 12), proposals, [(64, 64)]
     )
     assert boxes.tolist() == [[1, 0, 21, 20]]
     assert labels.tolist() == [2]
-    torch.testing.assert_close(scores, torch.tensor([0.7]))
+    torch.testing.assert_close(scores, torch.tensor([0.95]))
 
 
 def test_agnostic_heads_draw_one_shape_for_all_classes(agnostic, build, target):

@@ -72,6 +72,17 @@ def test_sections_are_rows_of_equal_squares():
         assert not any(a.overlaps(b) for b in places[:i])
 
 
+def test_long_captions_are_broken_and_never_overlap():
+    caption = "WWWWWW necrotic, other $x$ → " + "fibroblast_" * 6 + "\nIoU 0.50   score 0.80"
+    panels = [panel(caption=caption, window=(0, 0, 20, 20)) for _ in range(6)]
+    figure = contact_sheet({"Close": panels, "More": panels})
+    figure.canvas.draw()
+    labels = [axes.xaxis.label for axes in figure.axes]
+    extents = [label.get_window_extent() for label in labels]
+    assert not any(a.overlaps(b) for i, a in enumerate(extents) for b in extents[:i])
+    assert labels[0].get_text().replace("\n", "").replace(" ", "") == caption.replace("\n", "").replace(" ", "")
+
+
 def test_nothing_to_show_is_a_sheet_without_pictures():
     figure = contact_sheet({"None": []})
     figure.canvas.draw()

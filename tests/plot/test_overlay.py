@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from skimage.color import deltaE_ciede2000, rgb2lab
 
 from everycell.plot import magnification, overlay
 from everycell.plot.overlay import to_gray
@@ -83,8 +84,10 @@ def test_any_cells_draw_inside_their_masks_only(seed):
     np.testing.assert_array_equal(drawn.any(axis=2), enlarged > 0)
 
 
-def test_class_colours_differ_and_repeat():
-    assert len(set(CLASS_COLORS)) == len(CLASS_COLORS)
+def test_class_colours_differ_to_the_eye_and_repeat():
+    assert len(CLASS_COLORS) == 12
+    lab = rgb2lab(np.array(CLASS_COLORS) / 255)
+    assert deltaE_ciede2000(*(lab[i] for i in np.triu_indices(12, 1))).min() > 20  # 2 is just noticeable side by side
     assert class_color(1 + len(CLASS_COLORS)) == class_color(1)
 
 

@@ -1,7 +1,9 @@
 """Run folders made by hand, and a model that knows the answers, so that pages are tested without a network."""
 
 import json
+import re
 from dataclasses import replace
+from html.parser import HTMLParser
 
 import numpy as np
 import PIL.Image
@@ -18,6 +20,41 @@ HISTORY = """epoch,lr,train_loss,loss_mask,val_loss,gap,val_map,val_ap50,val_ap7
 3,0.0005,0.75,0.2,1.375,0.625,0.3,0.6,0.25,0.7,0.3,0.6
 """
 NAMES = ("one", "two", "three", "four")
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Text, tables and links of a page; every tag must be closed in its turn."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.stack, self.texts, self.attributes, self.tags = [], [], [], set()
+        self.feed(html)
+        assert self.stack == []
+        self.text = re.sub(r"\s+", " ", " ".join(self.texts))
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.stack:
+            self.texts.append(data)
+
+
+@pytest.fixture
+def parse():
+    """Reads a page."""
+    return Page
 
 
 class StubModel:

@@ -20,14 +20,16 @@ def test_values_lie_between_the_ticks():
 
 def test_unknown_values_are_left_out():
     chart = line_chart("AP", [1, 2, 3, 4], {"a": [NAN, 0.25, NAN, 0.5], "b": [NAN] * 4})
-    assert [(p.epoch, p.value) for p in chart.lines["a"]] == [(2, 0.25), (4, 0.5)]
+    assert [(p.at, p.value) for p in chart.lines["a"]] == [(2, 0.25), (4, 0.5)]
     assert chart.lines["b"] == ()
 
 
 def test_one_epoch_lies_in_the_middle():
     chart = line_chart("loss", [1], {"a": [3.0]}, best=1)
     [point] = chart.lines["a"]
-    assert point.x == chart.best_x == (chart.left + chart.right) / 2
+    middle = (chart.left + chart.right) / 2
+    assert point.x == middle
+    assert chart.guides == ((middle, chart.top, middle, chart.bottom),)
     assert [text for _, text in chart.x_ticks] == ["1"]
 
 
@@ -42,3 +44,15 @@ def test_a_common_scale():
     chart = line_chart("AP", [1, 2], {"a": [0.1, 0.2]}, y_max=0.8)
     assert chart.y_ticks[-1] == (chart.top, "0.8")
     assert chart.lines["a"][1].y == pytest.approx(chart.bottom - (chart.bottom - chart.top) / 4, abs=0.1)
+
+
+def test_a_diagonal_runs_from_corner_to_corner():
+    chart = line_chart("precision", [0.25, 0.75], {"a": [0.5, 1.0]}, diagonal=True, y_max=1)
+    assert chart.guides == ((chart.left, chart.bottom, chart.right, chart.top),)
+    assert [text for _, text in chart.x_ticks] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
+    assert chart.lines["a"][0].x == pytest.approx(chart.left + (chart.right - chart.left) / 4)
+
+
+def test_ticks_between_whole_numbers():
+    chart = line_chart("F1", [0.5, 0.55, 0.95], {"a": [1, 1, 0]}, x_name="IoU")
+    assert [text for _, text in chart.x_ticks] == ["0.5", "0.6", "0.7", "0.8", "0.9"]

@@ -33,7 +33,7 @@ def test_every_image_is_shown_once_and_the_worst_apart(run_folder, stub_model):
     assert [shown.image.name for shown in findings.samples] == ["four", "three"]
     uris = [uri for shown in (*findings.samples, *findings.worst) for uri in (shown.truth, shown.pred)]
     assert len({*uris, findings.sheet}) == 7
-    assert not any(shown.is_cut for shown in findings.samples)
+    assert {shown.part for shown in (*findings.samples, *findings.worst)} == {""}
 
 
 def test_a_single_image_is_a_sample(run_folder, stub_model):

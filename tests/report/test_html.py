@@ -1,41 +1,11 @@
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 
 from everycell.report import Examination, read_run, render
 
 NAN = float("nan")
-VOID = {"meta", "img", "br", "hr", "link", "input"}
-
-
-class Page(HTMLParser):
-    """Text, tables and links of a page; every tag must be closed in its turn."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.stack, self.texts, self.attributes, self.tags = [], [], [], set()
-        self.feed(html)
-        assert self.stack == []
-        self.text = re.sub(r"\s+", " ", " ".join(self.texts))
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.stack.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.add(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        assert self.stack.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.stack:
-            self.texts.append(data)
 
 
 @pytest.fixture
@@ -46,8 +16,8 @@ def findings(run_folder, stub_model):
     return examination.findings()
 
 
-def test_what_the_run_says_is_on_the_page(run_folder, findings):
-    page = Page(render(read_run(run_folder), findings))
+def test_what_the_run_says_is_on_the_page(run_folder, findings, data, parse):
+    page = parse(render(read_run(run_folder), findings))
     for fact in (
         "my run",
         "Mask R-CNN on resnet50 with FPN · 1 class · trained on squares · 43,938,541 parameters",
@@ -59,6 +29,7 @@ def test_what_the_run_says_is_on_the_page(run_folder, findings):
         "1:02:05 h",
         "3.00 GiB, allocated on the GPU",
         "sha256:0123abcd",
+        "Folders " + "/".join(data.parts[-2:]),
         "1 training, 3 validation",
         "2 training, 12 validation",
         "TestOS-1.0",
@@ -66,10 +37,12 @@ def test_what_the_run_says_is_on_the_page(run_folder, findings):
         "weight_decay 0.0001",
     ):
         assert fact in page.text, fact
+    assert ("title", str(data)) in page.attributes
+    assert str(data) not in page.text
 
 
-def test_what_was_found_is_on_the_page(run_folder, findings):
-    page = Page(render(read_run(run_folder), findings))
+def test_what_was_found_is_on_the_page(run_folder, findings, parse):
+    page = parse(render(read_run(run_folder), findings))
     assert "On 3 of 3 validation images with 12 cells." in page.text
     assert "25.0 % of true cells are not found right: missed 25.0 %." in page.text
     assert "Of the predicted cells 0.0 % are wrong." in page.text
@@ -78,9 +51,9 @@ def test_what_was_found_is_on_the_page(run_folder, findings):
     assert "Worst images" in page.text
 
 
-def test_the_page_needs_nothing_else(run_folder, findings):
+def test_the_page_needs_nothing_else(run_folder, findings, parse):
     html = render(read_run(run_folder), findings)
-    page = Page(html)
+    page = parse(html)
     assert not page.tags & {"script", "link", "iframe", "object", "embed"}
     sources = [value for name, value in page.attributes if name in ("src", "href", "srcset", "data", "poster")]
     assert len(sources) == 7
@@ -89,7 +62,7 @@ def test_the_page_needs_nothing_else(run_folder, findings):
     assert "@import" not in html
 
 
-def test_names_are_text_and_never_markup(run_folder, write_model, stub_model):
+def test_names_are_text_and_never_markup(run_folder, write_model, stub_model, parse):
     evil = '<script>alert("1")</script>&'
     write_model(run_folder, (evil,))
     renamed = run_folder.with_name('<b id="x">')
@@ -101,14 +74,14 @@ def test_names_are_text_and_never_markup(run_folder, write_model, stub_model):
     run = read_run(renamed)
     examination = Examination(run, limit=1, device="cpu")
     examination.add(examination.names[0])
-    page = Page(render(run, examination.findings(), note="<u>note</u>"))
+    page = parse(render(run, examination.findings(), note="<u>note</u>"))
     assert not page.tags & {"script", "u"}
     assert evil in page.text
     assert '<b id="x">' in page.text
     assert "<u>note</u>" in page.text
 
 
-def test_classes_each_have_a_curve_and_a_row(run_folder, write_model, findings):
+def test_classes_each_have_a_curve_and_a_row(run_folder, write_model, findings, parse):
     names = tuple(f"class{i}" for i in range(1, 13))
     write_model(run_folder, names)
     columns = ",".join(f"val_ap50_{name}" for name in names)
@@ -118,7 +91,7 @@ def test_classes_each_have_a_curve_and_a_row(run_folder, write_model, findings):
     row = findings.result.per_class["cell"]
     per_class = {name: replace(row, ap50=NAN if i == 5 else 0.5 + i / 100) for i, name in enumerate(names)}
     result = replace(findings.result, per_class=per_class)
-    page = Page(render(read_run(run_folder), replace(findings, result=result)))
+    page = parse(render(read_run(run_folder), replace(findings, result=result)))
     assert "class12 0.220" in page.text
     assert "class6 –" in page.text
     assert "Weakest class by AP50: class1, 0.500." in page.text
@@ -126,16 +99,16 @@ def test_classes_each_have_a_curve_and_a_row(run_folder, write_model, findings):
     assert values == 12 + 3 + 3  # classes; losses and AP; their legends
 
 
-def test_without_findings_the_history_speaks(run_folder):
-    page = Page(render(read_run(run_folder), note="The data is gone; give --data"))
+def test_without_findings_the_history_speaks(run_folder, parse):
+    page = parse(render(read_run(run_folder), note="The data is gone; give --data"))
     assert "Pictures and error analysis are left out. The data is gone; give --data" in page.text
     assert "0.700 AP50" in page.text
     assert "img" not in page.tags
 
 
-def test_what_was_not_recorded_is_said(tmp_path):
+def test_what_was_not_recorded_is_said(tmp_path, parse):
     (tmp_path / "settings.toml").write_text("[train]\nepochs = 7\n")
-    page = Page(render(read_run(tmp_path)))
+    page = parse(render(read_run(tmp_path)))
     assert "0 of 7 epochs" in page.text
     assert "No epoch was finished." in page.text
     for label in ("Time", "Parameters", "Started from", "Fingerprint", "Peak memory", "Device", "Platform"):
@@ -143,8 +116,8 @@ def test_what_was_not_recorded_is_said(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["1,2.5,3\n", "1,2.5,\n", "1,2.5,3\n2,,\n"], ids=["one", "no validation", "nan"])
-def test_short_and_gappy_histories(run_folder, text):
+def test_short_and_gappy_histories(run_folder, text, parse):
     (run_folder / "history.csv").write_text("epoch,train_loss,val_loss\n" + text)
-    page = Page(render(read_run(run_folder)))
+    page = parse(render(read_run(run_folder)))
     assert "no epoch was validated" in page.text
     assert "nan" not in page.text

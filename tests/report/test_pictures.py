@@ -6,8 +6,10 @@ import PIL.Image
 import pytest
 from matplotlib.figure import Figure
 
-from everycell.report.pictures import figure_uri, picture_uri
+from everycell.evaluate import Evaluator
+from everycell.report.pictures import OUTCOMES, figure_uri, picture_uri, show_outcomes
 from everycell.structures import Instances
+from everycell.structures.colors import class_color
 
 
 def decode(uri):
@@ -44,3 +46,19 @@ def test_outlines_have_their_class_colour():
 
 def test_a_figure_becomes_a_picture():
     assert decode(figure_uri(Figure(figsize=(2, 1)))).shape == (120, 240, 3)
+
+
+def test_a_large_image_of_outcomes_shows_where_most_errors_lie():
+    labels = np.zeros((1200, 1500), int)
+    for k, (x, y) in enumerate([(1400, 1000), (1300, 1100), (1350, 900), (100, 100)], start=1):
+        labels[y : y + 20, x : x + 20] = k
+    truth = Instances.from_labels(labels)
+    evaluator = Evaluator(["cell"])
+    evaluator.add("wide", truth, Instances.empty(truth.image_size))
+    pixels = np.zeros((1200, 1500, 3), np.uint8)
+    pixels[688:, 988:] = 200  # the last 512 px
+    shown = show_outcomes(evaluator.images[0], lambda name: pixels)
+    assert shown.part == "the part with most errors"
+    assert decode(shown.pred).min() > 190
+    missed = np.abs(decode(shown.truth).astype(int) - class_color(OUTCOMES["missed or spurious"])).max(axis=2) < 60
+    assert missed.any()

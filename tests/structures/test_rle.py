@@ -27,10 +27,41 @@ def masks_on_images(draw):
     origins, crops = [], []
     for _ in range(draw(st.integers(0, 4))):
         x0, y0 = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
-        h, w = draw(st.integers(1, height - y0)), draw(st.integers(1, width - x0))
+        h, w = draw(st.integers(0, height - y0)), draw(st.integers(0, width - x0))
         origins.append((x0, y0))
         crops.append(rng.random((h, w)) < draw(st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0])))
     return MaskCrops.from_crops(np.array(origins).reshape(-1, 2), crops), (height, width)
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.data())
+def test_single_pixels_full_masks_and_windows_at_the_edges(height, width, data):
+    x0, y0 = data.draw(st.sampled_from([0, width - 1])), data.draw(st.sampled_from([0, height - 1]))
+    x1, y1 = data.draw(st.sampled_from([x0 + 1, width])), data.draw(st.sampled_from([y0 + 1, height]))
+    filled = np.full((y1 - y0, x1 - x0), data.draw(st.booleans()))
+    masks = MaskCrops.from_crops(np.array([[x0, y0], [0, 0]]), [filled, np.ones((height, width), np.bool_)])
+    assert encode(masks, (height, width)) == by_pycocotools(masks, (height, width))
+
+
+@given(masks_on_images())
+def test_uncompressed_counts_decode_to_the_same_masks(case):
+    masks, size = case
+    for full, code in zip(paste(masks, size), encode(masks, size), strict=True):
+        line = full.ravel(order="F")
+        counts = np.diff(np.flatnonzero(np.diff(line, prepend=0, append=2)), prepend=0).tolist()
+        found, expected = decode(counts, size), decode(code, size)
+        assert found[0] == expected[0]
+        np.testing.assert_array_equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize("counts", [[], [1, -1, 6], [1.0, 5], [True, 5], ["1", 5], [2**63, 1]])
+def test_broken_uncompressed_counts_are_a_data_error(counts):
+    with pytest.raises(DataError, match="uncompressed RLE counts must be whole numbers"):
+        decode(counts, (3, 2))
+
+
+def test_uncompressed_counts_of_another_image():
+    with pytest.raises(DataError, match=r"add up to 3 x 2 = 6 pixels, got 5"):
+        decode([1, 4], (3, 2))
 
 
 @given(masks_on_images())

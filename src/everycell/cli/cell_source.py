@@ -9,7 +9,7 @@ from pathlib import Path
 
 from everycell.datasets import ImageId, read_id_map
 from everycell.errors import DataError
-from everycell.formats import find_cell_files, geojson_classes, read_cell_file, read_coco
+from everycell.formats import Classes, CocoInstances, open_cell_set
 from everycell.io import find_images, read_raster
 from everycell.structures import Instances
 
@@ -78,7 +78,7 @@ class CellSource:
     Attributes:
         stems: of the images, ascending.
         class_names: names of classes 1 … K, empty when unknown.
-        has_classes: whether the files hold classes and scores; label images do not.
+        has_classes: whether the files hold classes; label images do not.
         read: cells of the image with a stem.
     """
 
@@ -92,45 +92,26 @@ def open_cells(source: Path, known: KnownImages, class_names: Sequence[str] = ()
     """Find the cells in `source`; nothing but names is read yet, and class names where nothing else says them.
 
     Args:
-        source: a file for one image, a folder of them (see `find_cell_files`), or COCO results of all images of the id
-            map: a leaderboard `.zip`, or a `.json` that is not named like one of them.
+        source: anything that `open_cell_set` knows; COCO results of all images need the id map.
         known: about the images.
         class_names: names of classes 1 … K, instead of the known ones.
 
     Raises:
         DataError: there are no cells, or results of several images without an id map.
     """
-    if not source.exists():
-        raise DataError(f"no such file or folder: {source}; expected cells")
+    cells = open_cell_set(source, {stem: entry.id for stem, entry in known.id_map.items()} or None)
     names = tuple(class_names) or known.class_names
-    if _is_of_all_images(source, known):
-        return _open_results(source, known, names)
-    files, kind = find_cell_files(source)
-    if kind == "geojson" and not names:
-        names = tuple(sorted({name for path in files.values() for name in geojson_classes(path)}))
-    if kind == "labels":
-        names = names if len(names) == 1 else ()
+    if cells.told_by == "name" and not names:
+        names = cells.class_names()
+    if cells.told_by == "nothing" and len(names) != 1:
+        names = ()
+    classes = Classes(names)
 
     def read(stem: str) -> Instances:
         size, mpp = known.size_and_mpp(stem)
-        return replace(read_cell_file(files[stem], kind, size, names, mpp), class_names=names)
+        found = cells.read(stem, size, classes, mpp)
+        n_crowds = len(cells.read_crowds(stem, size, classes)) if isinstance(cells, CocoInstances) else 0
+        notes = (*found.notes, f"{n_crowds} regions with iscrowd are left out") if n_crowds else found.notes
+        return replace(found, class_names=names, notes=notes)
 
-    return CellSource(tuple(files), names, kind != "labels", read)
-
-
-def _is_of_all_images(source: Path, known: KnownImages) -> bool:
-    if source.suffix != ".json" or source.is_dir():
-        return source.suffix == ".zip"
-    stem = source.name.removesuffix(".json").removesuffix(".coco")
-    return not source.name.endswith(".coco.json") or (bool(known.id_map) and stem not in known.id_map)
-
-
-def _open_results(source: Path, known: KnownImages, names: tuple[str, ...]) -> CellSource:
-    if not known.id_map:
-        raise DataError(f"{source} holds the cells of all images: give --id-map FILE to tell them apart")
-    found = read_coco(source, {entry.id: entry.size for entry in known.id_map.values()}, names)
-
-    def read(stem: str) -> Instances:
-        return replace(found[known.id_map[stem].id], mpp=known.size_and_mpp(stem)[1])
-
-    return CellSource(tuple(sorted(known.id_map)), names, has_classes=True, read=read)
+    return CellSource(cells.names, names, cells.told_by != "nothing", read)

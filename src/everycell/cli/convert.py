@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from cyclopts import Parameter, Token
+from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import track
 
 from everycell.cli.cell_source import CellSource, KnownImages, look_around, open_cells
 from everycell.cli.leaderboard import note, some, write_checked
 from everycell.cli.outputs import output_paths, refuse_existing
+from everycell.cli.settings import ClassNames
 from everycell.errors import ConfigError, DataError
 from everycell.files import make_folder
 from everycell.formats import (
@@ -30,13 +31,6 @@ from everycell.structures import Instances
 Target = Literal["labels", "coco", "geojson", "table", "leaderboard"]
 
 
-def _names(_: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
-    names = tuple(name.strip() for token in tokens for name in token.value.split(","))
-    if not all(names) or len(set(names)) < len(names):
-        raise ValueError(f"Expected distinct class names such as tumour,stroma, got {','.join(names)!r}.")
-    return names
-
-
 def convert(
     source: Annotated[Path, Parameter(metavar="IN")],
     /,
@@ -45,9 +39,7 @@ def convert(
     to: Annotated[Target, Parameter(metavar="FORMAT")],
     id_map: Annotated[Path | None, Parameter(metavar="FILE")] = None,
     images: Annotated[Path | None, Parameter(metavar="DIR")] = None,
-    classes: Annotated[
-        tuple[str, ...] | None, Parameter(converter=_names, n_tokens=1, negative="", metavar="LIST")
-    ] = None,
+    classes: ClassNames = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Write cells in another format.

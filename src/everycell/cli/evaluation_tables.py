@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from rich.markup import escape
 from rich.table import Table
 
-from everycell.evaluate import ErrorBreakdown, EvaluationResult, Stratum
+from everycell.evaluate import BestThreshold, ErrorBreakdown, EvaluationResult, PairedComparison, Stratum
+from everycell.evaluate.summary import Measure, length_text, summarise
+from everycell.metrics import Interval
 
 _N_WORST = 5
+_WITH_LIMIT = ("map", "ap50", "ap75", "ar", "class_agnostic.ap", "class_agnostic.ap50")
+_SECTIONS = (
+    ("Raw masks, all scores, classes averaged", ("map", "ap50", "ap75", "ar")),
+    ("Raw masks, all scores, classes ignored", ("class_agnostic.ap", "class_agnostic.ap50")),
+    ("Mean over images, classes ignored", ("pq", "aji", "aji_plus", "dice")),
+    ("All images together, classes ignored", ("f1_50", "f_d")),
+    (
+        "Panoptic quality by averaging rule",
+        ("panoptic.pooled", "bpq", "mpq", "mpq_monusac", "mpq_monusac_corrected", "mpq_plus"),
+    ),
+    ("Outlines of matched cells, their mean", ("boundary_f1", "hausdorff", "hausdorff95")),
+    ("Predicted less true cells in an image", ("count.bias", "count.absolute")),
+)
 
 
 def tables(result: EvaluationResult) -> list[Table]:
     """The tables of a result, in order."""
-    found = [_overall(result), _per_class(result), _errors(result.errors)]
-    if len(result.per_class) > 1:
+    several = len(result.per_class) > 1
+    found = [_overall(result)]
+    if result.comparison is not None:
+        found.append(_comparison(result, result.comparison))
+    if several:
+        found += [_per_class(result), _per_class_pq(result)]
+    found.append(_errors(result.errors))
+    if several:
         found.append(_confusion(result.errors))
     found.append(_where(result.errors))
     if result.n_images > 1:
@@ -24,30 +46,78 @@ def tables(result: EvaluationResult) -> list[Table]:
 
 
 def _overall(result: EvaluationResult) -> Table:
+    """Every figure over all images, under a heading that says what it looks at; intervals if there is any."""
     table = Table(
+        caption_justify="left",
         title=f"{result.n_images:,} images, {result.n_truth:,} true and {result.n_pred:,} predicted cells",
         title_justify="left",
     )
     table.add_column("Measure")
     table.add_column("Value", justify="right")
-    table.add_column("How")
-    limit = f"maxDets {result.max_dets}"
-    table.add_row("AP", _figure(result.map), f"IoU 0.50 … 0.95, {limit}, mean over classes")
-    table.add_row("AP50", _figure(result.ap50), f"IoU 0.50, {limit}, mean over classes")
-    table.add_row("AP75", _figure(result.ap75), f"IoU 0.75, {limit}, mean over classes")
-    table.add_row("PQ", _figure(result.pq), "classes ignored, mean over images")
-    table.add_row("AJI", _figure(result.aji), "classes ignored, mean over images")
-    table.add_row("Dice", _figure(result.dice), "cells against background, mean over images")
-    table.add_row("F1", _figure(result.f1_50), "IoU > 0.5, classes ignored, all images together")
+    sure = any(not math.isnan(interval.low) for interval in result.intervals.values())
+    if sure:
+        table.add_column("95 % interval", justify="right")
+    measures = {measure.name: measure for measure in summarise(result)}
+    several = len(result.per_class) > 1
+    for heading, names in _SECTIONS:
+        rows = [measures[name] for name in names if name in measures]
+        if rows:
+            table.add_row(heading if several else heading.partition(", classes")[0], style="italic")
+        for row in rows:
+            cells = [f"  {_label(row, result)}", _amount(row)]
+            table.add_row(*cells, *([_interval(row.interval)] if sure else []))
+        table.add_section()
+    if result.best_threshold is not None and result.calibration is not None:
+        table.add_row("Scores", style="italic")
+        table.add_row("  Best threshold, for F1", _figure(result.best_threshold.score_thresh))
+        table.add_row("  F1 there, on raw masks", _figure(result.best_threshold.f1))
+        table.add_row("  Expected calibration error", _figure(result.calibration.ece))
+    table.caption = "\n".join(_distinct(note for interval in result.intervals.values() for note in interval.notes))
     return table
+
+
+def _label(measure: Measure, result: EvaluationResult) -> str:
+    if measure.name in _WITH_LIMIT:
+        return f"{measure.label}, maxDets {result.max_dets}"
+    lengths = {"f_d": result.centroids.radius, "boundary_f1": result.boundary.tolerance}
+    return f"{measure.label}, within {length_text(lengths[measure.name])}" if measure.name in lengths else measure.label
+
+
+def _comparison(result: EvaluationResult, comparison: PairedComparison) -> Table:
+    title = f"First: {escape(comparison.first)}\nSecond: {escape(comparison.second)}"
+    table = _table(title, "Measure", "First", "Second", "Difference", "95 % interval", "p")
+    for measure in summarise(result):
+        if measure.name in comparison.measures:
+            found = comparison.measures[measure.name]
+            figures = (_figure(found.first), _figure(found.second), f"{found.difference.value:+.4f}")
+            p = "–" if math.isnan(found.p_value) else f"{found.p_value:.4f}"
+            table.add_row(measure.label, *figures, _interval(found.difference, "+.4f"), p)
+    notes = _distinct(note for one in comparison.measures.values() for note in (*one.notes, *one.difference.notes))
+    limit = f"maxDets {result.max_dets}; p: how often chance alone makes a difference as large"
+    table.caption = "\n".join([limit, *notes])
+    return table
+
+
+def _distinct(notes: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(notes))
 
 
 def _per_class(result: EvaluationResult) -> Table:
     title = f"By class (maxDets {result.max_dets})"
-    table = _table(title, "Class", "AP", "AP50", "AP75", "True cells", "Predicted")
+    table = _table(title, "Class", "AP", "AP50", "AP75", "AR", "True cells", "Predicted")
     for name, row in result.per_class.items():
-        figures = (_figure(value) for value in (row.ap, row.ap50, row.ap75))
+        figures = (_figure(value) for value in (row.ap, row.ap50, row.ap75, row.ar))
         table.add_row(escape(name), *figures, f"{row.n_truth:,}", f"{row.n_pred:,}")
+    return table
+
+
+def _per_class_pq(result: EvaluationResult) -> Table:
+    table = _table("By class, all images together", "Class", "PQ", "DQ", "SQ", "F_c", "Count", "Best threshold", "F1")
+    for name, row in result.per_class.items():
+        figures = [_figure(value) for value in (row.panoptic.pq, row.panoptic.dq, row.panoptic.sq, row.f_c)]
+        count, best = row.count, row.best_threshold or BestThreshold(math.nan, math.nan)
+        excess = f"{count.n_pred / count.n_truth - 1:+.1%}" if count.n_truth else "–"
+        table.add_row(escape(name), *figures, excess, _figure(best.score_thresh), _figure(best.f1))
     return table
 
 
@@ -97,7 +167,7 @@ def _worst(result: EvaluationResult) -> Table:
 
 
 def _table(title: str, first: str, *others: str) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", caption_justify="left")
     table.add_column(first)
     for name in others:
         table.add_column(name, justify="right")
@@ -108,6 +178,18 @@ def _range(row: Stratum) -> str:
     if math.isinf(row.low):
         return f"  up to {row.high:g}" if row.high else "  0"
     return f"  over {row.low:g}" if math.isinf(row.high) else f"  {row.low:g} to {row.high:g}"
+
+
+def _interval(interval: Interval | None, form: str = ".4f") -> str:
+    if interval is None or math.isnan(interval.low):
+        return ""
+    return f"{interval.low:{form}} … {interval.high:{form}}"
+
+
+def _amount(measure: Measure) -> str:
+    if not measure.unit or math.isnan(measure.value):
+        return _figure(measure.value)
+    return f"{measure.value:{'+' if measure.name == 'count.bias' else ''}.2f} {measure.unit}"
 
 
 def _percent(value: float) -> str:

@@ -11,7 +11,6 @@ from cyclopts import Parameter, validators
 from everycell.errors import DataError
 
 if TYPE_CHECKING:
-    from everycell.formats.cell_files import CellFileKind
     from everycell.structures import Image, Instances
 
 
@@ -31,7 +30,7 @@ def figure(
 
     Args:
         image: the image file.
-        pred: its cells: a label image, .coco.json or .geojson, or a folder of class1.tif and so on.
+        pred: its cells, in any format that evaluate reads; a folder of class1.tif and so on is one.
         output: the picture, a .png file.
         truth: its true cells, of any of these kinds, for a fourth panel.
         color: what the colours of the outlines stand for.
@@ -54,30 +53,18 @@ def figure(
 
 
 def _read_cells(path: Path, image: Image, stem: str) -> Instances:
-    """Cells of `image`, from a file or a cell folder; a prediction's `summary.csv` beside the file is used."""
-    from everycell.cli.cell_source import look_around
-    from everycell.formats import read_cell_file
+    """Cells of `image`, from the only image in `path` or the one called `stem`.
 
-    if path.is_dir():
-        return _read_cell_folder(path, image)
+    A prediction's `summary.csv` beside a file is used.
+    """
+    from everycell.cli.cell_source import look_around
+    from everycell.formats import Classes, open_cell_set
+
+    cells = open_cell_set(path)
+    if len(cells.names) > 1 and stem not in cells.names:
+        raise DataError(f"{path} holds the cells of {len(cells.names)} images, but none called {stem}; name a file")
     known = look_around(path, None, None)
     _, known_mpp = known.summary.get(stem, (None, None))
-    kind: CellFileKind = "labels"
-    if path.suffix in (".json", ".geojson"):
-        kind = "coco" if path.suffix == ".json" else "geojson"
-    return read_cell_file(path, kind, image.size, known.class_names, image.mpp or known_mpp)
-
-
-def _read_cell_folder(folder: Path, image: Image) -> Instances:
-    from everycell.datasets import CellFolders
-
-    name = folder.resolve().name
-    if not any(folder.glob("class*.tif")) or name.startswith("."):
-        raise DataError(f"{folder} is no cell folder: expected image.tif and class1.tif …; or give a file of cells")
-    dataset = CellFolders(folder.resolve().parent)
-    sample = dataset.load(dataset.names.index(name))
-    if sample.image.size != image.size:
-        raise DataError(
-            f"{folder} is for an image of (height, width) {sample.image.size}, but the image has {image.size}"
-        )
-    return replace(sample.to_instances(dataset.class_names), mpp=image.mpp)
+    name = stem if stem in cells.names else cells.names[0]
+    found = cells.read(name, image.size, Classes(known.class_names), image.mpp or known_mpp)
+    return found if found.class_names else replace(found, class_names=cells.class_names())

@@ -1,4 +1,4 @@
-"""What `predict` can be told, on the command line and from Python."""
+"""What `predict` can be told, on the command line and from Python, and options that commands share."""
 
 from __future__ import annotations
 
@@ -29,6 +29,18 @@ def _channels(_: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
     except ValueError:
         raise ValueError(f"Expected channel numbers such as 1,2, got {text!r}.") from None
 
+
+def _class_names(_: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
+    names = tuple(name.strip() for token in tokens for name in token.value.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise ValueError(f"Expected distinct class names such as tumour,stroma, got {','.join(names)!r}.")
+    return names
+
+
+ClassNames = Annotated[
+    tuple[str, ...] | None, Parameter(converter=_class_names, n_tokens=1, negative="", metavar="LIST")
+]
+"""Names of classes 1, 2 and so on, separated by commas."""
 
 _ONE_SCALE = Group(validator=validators.mutually_exclusive, show=False)
 _POSITIVE = validators.Number(gt=0, lt=float("inf"))

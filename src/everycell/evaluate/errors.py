@@ -10,12 +10,14 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from everycell.evaluate.results import ClassErrors, ComparedImage, ConfusionMatrix, ErrorBreakdown, Stratum
+from everycell.evaluate.image import ComparedImage
+from everycell.evaluate.results import ClassErrors, ConfusionMatrix, ErrorBreakdown, Stratum
 from everycell.metrics import (
     PRED_CATEGORIES,
     TRUTH_CATEGORIES,
     Category,
     CellErrors,
+    Surroundings,
     analyse_errors,
     confusion_matrix,
     surroundings,
@@ -30,10 +32,10 @@ _SPACING_LIMITS = (1.0, 1.25, 1.5, 2.0)
 def break_down(images: Sequence[ComparedImage], class_names: Sequence[str]) -> ErrorBreakdown:
     """Sum up the errors of `images`; `class_names` are those of classes 1 … K."""
     truth, pred = cell_table(images, "truth"), cell_table(images, "pred")
-    unit: Literal["px", "µm"] = "µm" if images and all(_mpp(image) for image in images) else "px"
+    unit: Literal["px", "µm"] = "µm" if images and all(image.truth.mpp for image in images) else "px"
     if unit == "µm":
         for table in (truth, pred):
-            mpp = np.array([_mpp(image) for image in images], np.float64)[table["image"]]
+            mpp = np.array([image.truth.mpp for image in images], np.float64)[table["image"]]
             table[["diameter", "edge"]] = table[["diameter", "edge"]].mul(mpp, axis=0)
     confusion = np.zeros((len(class_names) + 1, len(class_names) + 1), np.int64)
     for image in images:
@@ -75,15 +77,17 @@ def cell_table(images: Sequence[ComparedImage], side: Side) -> pd.DataFrame:
     `everycell.metrics.CellErrors`; `diameter` and `edge` (px) and `spacing` of `everycell.metrics.Surroundings`.
     """
     nothing = Instances.empty((1, 1))  # gives the columns their types where there is no image
-    tables = [_one_table(-1, nothing, analyse_errors(nothing, nothing).truth)]
+    tables = [_one_table(-1, nothing, analyse_errors(nothing, nothing).truth, surroundings(nothing))]
     for i, image in enumerate(images):
-        cells, errors = (image.truth, image.errors.truth) if side == "truth" else (image.pred, image.errors.pred)
-        tables.append(_one_table(i, cells, errors))
+        of_truth, of_pred = image.sums.where
+        if side == "truth":
+            tables.append(_one_table(i, image.truth, image.errors.truth, of_truth))
+        else:
+            tables.append(_one_table(i, image.pred, image.errors.pred, of_pred))
     return pd.concat(tables, ignore_index=True)
 
 
-def _one_table(number: int, cells: Instances, errors: CellErrors) -> pd.DataFrame:
-    where = surroundings(cells)
+def _one_table(number: int, cells: Instances, errors: CellErrors, where: Surroundings) -> pd.DataFrame:
     columns = {
         "cell": np.arange(len(cells)),
         "class_id": cells.class_ids,
@@ -96,10 +100,6 @@ def _one_table(number: int, cells: Instances, errors: CellErrors) -> pd.DataFram
         "edge": where.edge_px,
     }
     return pd.DataFrame({"image": np.full(len(cells), number), **columns})
-
-
-def _mpp(image: ComparedImage) -> float | None:
-    return image.truth.mpp or image.pred.mpp
 
 
 def _counts(table: pd.DataFrame, categories: Sequence[Category]) -> dict[str, int]:

@@ -7,8 +7,15 @@ from typing import Literal
 
 import orjson
 
-from everycell.metrics import Counts, ImageErrors
-from everycell.structures import Instances
+from everycell.metrics import (
+    Calibration,
+    ClassPrecision,
+    Comparison,
+    CountError,
+    Counts,
+    Interval,
+    PanopticQuality,
+)
 
 
 @dataclass(frozen=True)
@@ -42,47 +49,152 @@ class ThresholdResult:
 
 
 @dataclass(frozen=True)
+class Length:
+    """A length in px and in µm; either is NaN where it is unknown or not the same for all images."""
+
+    px: float
+    um: float
+
+
+@dataclass(frozen=True)
+class BestThreshold:
+    """The score from which on cells are best kept, for the highest F1 at IoU > 0.5 of all images together.
+
+    Attributes:
+        score_thresh: NaN where no prediction is right.
+        f1: its F1 on raw masks.
+    """
+
+    score_thresh: float
+    f1: float
+
+
+@dataclass(frozen=True)
 class ClassResult:
-    """Average precision and number of cells of one class; precision is NaN where the class has no true cell."""
+    """One class; a measure is NaN where it has nothing to look at.
+
+    Attributes:
+        ap: COCO average precision over IoU 0.50 … 0.95, NaN like the next three where the class has no true cell.
+        ap50: the same at IoU 0.50.
+        ap75: the same at IoU 0.75.
+        ar: average recall.
+        n_truth: true cells.
+        n_pred: predicted cells.
+        panoptic: PQ, DQ and SQ of the counts of all images together, as in CoNIC.
+        pq_image_mean: PQ, mean over the images whose truth holds the class, as in PanNuke.
+        f_c: detection and classification by centroid distance.
+        count: error of the number of cells.
+        best_threshold: None where all scores are equal.
+    """
 
     ap: float
     ap50: float
     ap75: float
+    ar: float
     n_truth: int
     n_pred: int
+    panoptic: PanopticQuality
+    pq_image_mean: float
+    f_c: float
+    count: CountError
+    best_threshold: BestThreshold | None
 
 
 @dataclass(frozen=True)
 class ImageResult:
-    """One image, blind to classes; measures are NaN where it has no true and no predicted cell."""
+    """One image, blind to classes; measures are NaN where it has no true and no predicted cell.
+
+    `boundary_f1` and `hausdorff` (px) are means over matched cells, NaN without any. `group` is None where the images
+    were not grouped.
+    """
 
     name: str
+    group: str | None
     n_truth: int
     n_pred: int
     pq: float
     sq: float
     aji: float
+    aji_plus: float
     dice: float
     f1_50: float
+    f_d: float
+    boundary_f1: float
+    hausdorff: float
 
 
 @dataclass(frozen=True)
-class ComparedImage:
-    """One image with all that was compared and found; it stays in memory and is not part of the JSON.
+class PanopticAverages:
+    """Panoptic quality under each averaging rule by its name, see `everycell.metrics.PQAverages`.
 
     Attributes:
-        name: of the image.
-        truth: true cells.
-        pred: predicted cells that reach the score threshold.
-        errors: what became of each.
-        measures: the image's figures.
+        bpq: PanNuke, blind to classes; mean over the images of each group, then over groups.
+        mpq: PanNuke.
+        mpq_monusac: MoNuSAC challenge.
+        mpq_monusac_corrected: Foucart et al.
+        mpq_plus: CoNIC.
+        pooled: PQ, DQ and SQ blind to classes, of the counts of all images together.
     """
 
-    name: str
-    truth: Instances
-    pred: Instances
-    errors: ImageErrors
-    measures: ImageResult
+    bpq: float
+    mpq: float
+    mpq_monusac: float
+    mpq_monusac_corrected: float
+    mpq_plus: float
+    pooled: PanopticQuality
+
+
+@dataclass(frozen=True)
+class CentroidResult:
+    """Detection by centroid distance (HoVer-Net), counts of all images together; F_c is with the classes.
+
+    Attributes:
+        radius: largest distance of a pair.
+        f_d: F1 of detection.
+        precision: share of predicted cells in a pair.
+        recall: share of true cells in a pair.
+        accuracy: share of pairs whose classes agree.
+    """
+
+    radius: Length
+    f_d: float
+    precision: float
+    recall: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class BoundaryResult:
+    """Outlines of the matched cells of all images, means over pairs; NaN without a pair.
+
+    Attributes:
+        tolerance: largest distance that counts as agreement.
+        n_pairs: matched cells.
+        f1: boundary F1.
+        hausdorff: Hausdorff distance; in µm only where µm/px is known for every image with a pair.
+        hausdorff95: the same with the 95th percentile in place of the largest distance.
+    """
+
+    tolerance: Length
+    n_pairs: int
+    f1: float
+    hausdorff: Length
+    hausdorff95: Length
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """Two predictions of the same images against the same truth.
+
+    Attributes:
+        first: name of the first prediction.
+        second: name of the second prediction.
+        measures: by the names of `EvaluationResult.intervals`; a difference is second minus first.
+    """
+
+    first: str
+    second: str
+    measures: dict[str, Comparison]
 
 
 @dataclass(frozen=True)
@@ -167,17 +279,26 @@ class ErrorBreakdown:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Agreement of predictions with the truth over all images; every measure lies in [0, 1].
+    """Agreement of predictions with the truth over all images; measures without a unit lie in [0, 1].
 
     Attributes:
         map: COCO average precision over IoU 0.50 … 0.95 on raw masks with all scores, mean over classes with truth.
         ap50: the same at IoU 0.50.
         ap75: the same at IoU 0.75.
+        ar: COCO average recall, mean over the same classes.
+        class_agnostic: the same four with all cells as one class.
         max_dets: COCO's maxDets, set above the largest count in any image so that it cuts nothing.
         pq: panoptic quality, blind to classes, mean over images.
         aji: aggregated Jaccard index, blind to classes, mean over images.
+        aji_plus: AJI+, likewise.
         dice: cells against background, mean over images.
         f1_50: F1 at IoU > 0.5, blind to classes, of the counts of all images together.
+        panoptic: panoptic quality under other averaging rules.
+        centroids: detection by centroid distance.
+        boundary: outlines of matched cells.
+        count: error of the number of cells, blind to classes.
+        calibration: of all scores; None where all are equal.
+        best_threshold: blind to classes; None where all scores are equal.
         n_images: images compared.
         n_truth: true cells.
         n_pred: predicted cells.
@@ -185,7 +306,10 @@ class EvaluationResult:
         thresholds: one entry for each IoU threshold.
         per_image: one entry for each image.
         errors: what became of every cell.
-        score_thresh: what a prediction must score to count in anything but average precision; None where all count.
+        intervals: bootstrap intervals of some figures, by the figure's name; redrawn are images, or groups of them.
+        comparison: with another prediction; None without one.
+        score_thresh: what a prediction must score to count in anything but average precision, calibration and the best
+            threshold; None where all count.
         notes: what a reader of the figures must know.
 
     An image without true and predicted cells is left out of the means; a measure without any value is NaN (JSON: null).
@@ -194,11 +318,20 @@ class EvaluationResult:
     map: float
     ap50: float
     ap75: float
+    ar: float
+    class_agnostic: ClassPrecision
     max_dets: int
     pq: float
     aji: float
+    aji_plus: float
     dice: float
     f1_50: float
+    panoptic: PanopticAverages
+    centroids: CentroidResult
+    boundary: BoundaryResult
+    count: CountError
+    calibration: Calibration | None
+    best_threshold: BestThreshold | None
     n_images: int
     n_truth: int
     n_pred: int
@@ -206,6 +339,8 @@ class EvaluationResult:
     thresholds: tuple[ThresholdResult, ...]
     per_image: tuple[ImageResult, ...]
     errors: ErrorBreakdown
+    intervals: dict[str, Interval]
+    comparison: PairedComparison | None = None
     score_thresh: float | None = None
     notes: tuple[str, ...] = ()
 

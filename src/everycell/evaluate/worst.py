@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from everycell.evaluate.errors import Side, cell_table, worst_images
-from everycell.evaluate.results import ComparedImage
+from everycell.evaluate.image import ComparedImage
 from everycell.metrics import Category
 from everycell.plot import SheetPanel, brighten, contact_sheet
 

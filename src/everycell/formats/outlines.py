@@ -7,14 +7,18 @@ Features (06-103r4): rings are simple, and parts and holes touch in single point
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import shapely
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from everycell.structures import MaskCrops
+from everycell.structures import Instances, MaskCrops
 
 Ring = list[tuple[float, float]]
 """Corners (x, y) in px, the first one repeated at the end."""
@@ -119,11 +123,13 @@ def _signed_area(ring: Ring) -> float:
     return sum(xa * yb - xb * ya for (xa, ya), (xb, yb) in pairwise(ring)) / 2
 
 
-def fill(polygons: Iterable[Polygon], image_size: tuple[int, int]) -> tuple[tuple[int, int], NDArray[np.bool_]]:
+def fill(
+    polygons: Iterable[Iterable[ArrayLike]], image_size: tuple[int, int]
+) -> tuple[tuple[int, int], NDArray[np.bool_]]:
     """Pixels whose centre lies inside the polygons, by the even-odd rule.
 
     Args:
-        polygons: one cell's parts; corners need not be integers.
+        polygons: one cell's parts of outer ring and holes [corners, 2], closed; corners need not be integers.
         image_size: (height, width), what lies outside is cut off.
 
     Returns:
@@ -151,3 +157,42 @@ def fill(polygons: Iterable[Polygon], image_size: tuple[int, int]) -> tuple[tupl
     if not bits.any():
         return (0, 0), np.zeros((0, 0), np.bool_)
     return (int(x0), int(y0)), bits
+
+
+def without_empty(cells: Instances) -> Instances:
+    """`cells` but for those without any pixel, which are counted in `notes`."""
+    seen = cells.masks.areas() > 0
+    if seen.all():
+        return cells
+    note = f"{(~seen).sum()} of {len(cells)} outlines cover no pixel of the image and were left out"
+    return replace(cells.select(seen), notes=(*cells.notes, note))
+
+
+def crossing(polygons: Sequence[Sequence[NDArray[np.float64]]]) -> str | None:
+    """Why and where the outlines of one cell cross themselves or each other; None where they do not.
+
+    Rings that merely touch, or run back along themselves, leave no doubt about what is inside and pass.
+
+    Args:
+        polygons: parts of outer ring and holes; rings float64 [corners, 2], closed.
+    """
+    parts = [[shapely.polygons(ring) for ring in rings] for rings in polygons]
+    if len(parts) == len(parts[0]) == 1 and shapely.is_valid(parts[0][0]):
+        return None
+    # Without a crossing, the rings' own areas add up to what they enclose together.
+    areas = [[_area(ring) for ring in rings] for rings in polygons]
+    inside = shapely.area(shapely.union_all([_between(shapely.make_valid(part)) for part in parts]))
+    if math.isclose(inside, sum(2 * rings[0] - sum(rings) for rings in areas), rel_tol=1e-9, abs_tol=1e-9):
+        return None
+    return str(shapely.is_valid_reason(shapely.MultiPolygon([(outer, holes) for outer, *holes in polygons])))
+
+
+def _between(rings: NDArray[Any]) -> Any:
+    """What the first of some shapely polygons has outside all others."""
+    return shapely.difference(rings[0], shapely.union_all(rings[1:]))
+
+
+def _area(ring: NDArray[np.float64]) -> float:
+    """What a ring encloses: a region that it winds around twice counts twice, one the other way round is taken off."""
+    x, y = (ring - ring[0]).T
+    return abs(float(x[:-1] @ y[1:] - x[1:] @ y[:-1])) / 2

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 import uuid
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from everycell.errors import DataError
-from everycell.files import write_bytes
-from everycell.formats.outlines import Polygon, fill, trace
+from everycell.files import atomic_write
+from everycell.formats.classes import UNNAMED, Classes
+from everycell.formats.json_file import JsonList, read_json
+from everycell.formats.outlines import crossing, fill, trace, without_empty
+from everycell.formats.stream import AtomicWriter
 from everycell.structures import Instances, MaskCrops
 from everycell.structures.colors import class_color
 
@@ -32,6 +33,9 @@ _SHAPE_NAMES = {
     "mean_red": "Mean red",
     "mean_green": "Mean green",
     "mean_blue": "Mean blue",
+    "std_red": "Std.Dev. red",
+    "std_green": "Std.Dev. green",
+    "std_blue": "Std.Dev. blue",
 }
 _LENGTH_NAMES = {
     "perimeter": "Perimeter",
@@ -45,6 +49,24 @@ _UM_NAMES = (
 )
 
 
+class GeoJsonWriter(AtomicWriter):
+    """Writes a FeatureCollection Feature by Feature."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin the file `path`, `.geojson`, or `.geojson.gz` for a compressed one."""
+        super().__init__(atomic_write(path))
+        self._stem = path.name.removesuffix(".gz").removesuffix(".geojson")
+        file = self._open_file(compress=path.suffix == ".gz")
+        with self._or_give_up():
+            self._features = JsonList(file, b'{"type":"FeatureCollection","features":', b"}")
+
+    def _write(self, batch: Instances, table: pd.DataFrame | None) -> None:
+        self._features.extend(_features(batch, self._stem, table, self.n_cells + 1))
+
+    def _finish(self) -> None:
+        self._features.end()
+
+
 def write_geojson(instances: Instances, path: Path, measurements: pd.DataFrame | None = None) -> None:
     """Write one "detection" for each cell, named by its value in the label image.
 
@@ -53,55 +75,65 @@ def write_geojson(instances: Instances, path: Path, measurements: pd.DataFrame |
 
     Args:
         instances: the cells.
-        path: the `.geojson` file.
-        measurements: the cells' table (see `measure`); µm values are preferred to px, and NaN is left out, because
-            JSON has none and QuPath takes what is missing for NaN.
+        path: the `.geojson` file, or a compressed `.geojson.gz`.
+        measurements: the cells' table (see `measure`); µm values are preferred to px, and NaN is "NaN", as in QuPath.
     """
-    stem = path.name.removesuffix(path.suffix)
-    values = _measurements(instances, measurements)
-    features = []
-    for i, parts in enumerate(trace(instances.masks)):
+    with GeoJsonWriter(path) as writer:
+        writer.write(instances, measurements)
+
+
+def _features(instances: Instances, stem: str, table: pd.DataFrame | None, first_cell: int) -> Iterator[dict[str, Any]]:
+    for number, class_id, parts, measurements in zip(
+        range(first_cell, first_cell + len(instances)),
+        instances.class_ids.tolist(),
+        trace(instances.masks),
+        _measurements(instances, table),
+        strict=True,
+    ):
         if not parts:
             continue
-        class_id = int(instances.class_ids[i])
-        properties = {
-            "objectType": "detection",
-            "name": str(i + 1),
-            "classification": {"name": instances.class_name(class_id), "color": class_color(class_id)},
-            "isLocked": False,
-            "measurements": values[i],
+        yield {
+            "type": "Feature",
+            "id": str(uuid.uuid5(_ID_SPACE, f"{stem}/{number}")),
+            "geometry": {
+                "type": "Polygon" if len(parts) == 1 else "MultiPolygon",
+                "coordinates": parts[0] if len(parts) == 1 else parts,
+            },
+            "properties": {
+                "objectType": "detection",
+                "name": str(number),
+                "classification": {"name": instances.class_name(class_id), "color": class_color(class_id)},
+                "isLocked": False,
+                "measurements": measurements,
+            },
         }
-        coordinates = parts[0] if len(parts) == 1 else parts
-        geometry = {"type": "Polygon" if len(parts) == 1 else "MultiPolygon", "coordinates": coordinates}
-        feature_id = str(uuid.uuid5(_ID_SPACE, f"{stem}/{i + 1}"))
-        features.append({"type": "Feature", "id": feature_id, "geometry": geometry, "properties": properties})
-    write_bytes(path, orjson.dumps({"type": "FeatureCollection", "features": features}))
 
 
-def _measurements(instances: Instances, table: pd.DataFrame | None) -> list[dict[str, float]]:
+def _measurements(instances: Instances, table: pd.DataFrame | None) -> list[dict[str, float | str]]:
     """Name → number for each cell."""
     columns: dict[str, NDArray[Any]] = {_SCORE: instances.scores}
     if table is not None:
         assert len(table) == len(instances)
         names = _UM_NAMES if "area_um2" in table.columns else _PX_NAMES
         columns |= {name: table[column].to_numpy() for column, name in names.items()}
-    # Six digits are more than a measurement on pixels can mean.
     rows = zip(*(np.asarray(column, np.float64).tolist() for column in columns.values()), strict=True)
-    return [
-        {name: float(f"{value:.6g}") for name, value in zip(columns, row, strict=True) if math.isfinite(value)}
-        for row in rows
-    ]
+    return [dict(zip(columns, map(_number, row), strict=True)) for row in rows]
+
+
+def _number(value: float) -> float | str:
+    """Six digits are more than a measurement on pixels can mean; JSON has no NaN, and QuPath's is a string."""
+    return float(f"{value:.6g}") if math.isfinite(value) else "NaN"
 
 
 def read_geojson(
-    path: Path, image_size: tuple[int, int], class_names: Sequence[str] = (), mpp: float | None = None
+    path: Path, image_size: tuple[int, int], classes: Classes = UNNAMED, mpp: float | None = None
 ) -> Instances:
     """Read the outlines of any tool as cells: the pixels whose centre is inside.
 
     Args:
         path: a FeatureCollection, or a bare list of Features as older QuPath versions write it.
         image_size: (height, width) of the image; what lies outside is cut off.
-        class_names: names of classes 1 … K; the file's own names in alphabetical order when empty.
+        classes: names of classes 1 … K; the file's own names in alphabetical order when it has none.
         mpp: micrometres per pixel of the image.
 
     Returns:
@@ -109,12 +141,13 @@ def read_geojson(
         counted in `notes`.
 
     Raises:
-        DataError: the file is no such GeoJSON, or holds a class that is not in `class_names`.
+        DataError: the file is no such GeoJSON, holds a class that is not in `classes`, or an outline crosses itself.
     """
-    parsed = [_parse(feature, f"{path}, feature {i}") for i, feature in enumerate(_features(path))]
+    parsed = [_parse(feature, f"{path}, feature {i}") for i, feature in enumerate(_read_features(path))]
     labels = [label for _, label, _ in parsed]
-    names = tuple(class_names) or tuple(sorted(set(labels) - {""}))
-    class_ids = [_class_id(label, names, f"{path}, feature {i}") for i, label in enumerate(labels)]
+    if not classes.names and not classes.blind:
+        classes = Classes(tuple(sorted(set(labels) - {""})))
+    class_ids = [_class_id(label, classes, f"{path}, feature {i}") for i, label in enumerate(labels)]
     filled = [fill(polygons, image_size) for polygons, _, _ in parsed]
     origins = np.array([origin for origin, _ in filled], np.int64).reshape(-1, 2)
     cells = Instances.from_masks(
@@ -123,33 +156,28 @@ def read_geojson(
         scores=np.array([score for _, _, score in parsed], np.float32),
         class_ids=np.array(class_ids, np.int64),
         mpp=mpp,
-        class_names=names,
+        class_names=classes.names,
     )
-    seen = cells.masks.areas() > 0
-    if seen.all():
-        return cells
-    note = f"{(~seen).sum()} of {len(cells)} outlines cover no pixel of the image and were left out"
-    return replace(cells.select(seen), notes=(note,))
+    return without_empty(cells)
 
 
 def geojson_classes(path: Path) -> set[str]:
     """Names of the classes in a file; unclassified outlines have none."""
-    return {label for i, feature in enumerate(_features(path)) if (label := _parse(feature, f"{path}, feature {i}")[1])}
+    return {
+        label for i, feature in enumerate(_read_features(path)) if (label := _parse(feature, f"{path}, feature {i}")[1])
+    }
 
 
-def _features(path: Path) -> list[Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read the GeoJSON {path}: {error}") from error
+def _read_features(path: Path) -> list[Any]:
+    content = read_json(path, "GeoJSON")
     features = content.get("features") if isinstance(content, dict) else content
     if not isinstance(features, list):
         raise DataError(f"expected a GeoJSON FeatureCollection or a list of Features: {path}")
     return features
 
 
-def _parse(feature: Any, where: str) -> tuple[list[Polygon], str, float]:
-    """Polygons, class name (empty when unclassified) and score of one Feature."""
+def _parse(feature: Any, where: str) -> tuple[list[list[NDArray[np.float64]]], str, float]:
+    """Rings of each polygon, class name (empty when unclassified) and score of one Feature."""
     try:
         geometry, properties = feature["geometry"], feature.get("properties") or {}
         kind, polygons = geometry["type"], geometry["coordinates"]
@@ -163,30 +191,32 @@ def _parse(feature: Any, where: str) -> tuple[list[Polygon], str, float]:
         raise DataError(f"{where}: expected a Feature with geometry and properties") from error
     if kind not in ("Polygon", "MultiPolygon"):
         raise DataError(f"{where}: geometry must be a Polygon or MultiPolygon, got {kind!r}; export cell outlines only")
-    polygons = [polygons] if kind == "Polygon" else polygons
-    _check_rings(polygons, where)
+    rings = _rings([polygons] if kind == "Polygon" else polygons, where)
+    if place := crossing(rings):
+        raise DataError(f"{where}: the outline crosses itself ({place}); redraw it, nothing is repaired by guess")
     if type(score) not in (int, float) or not 0 <= score <= 1:
         raise DataError(f"{where}: the measurement Score must be a number in 0 … 1, got {score!r}")
-    return polygons, label, score
+    return rings, label, score
 
 
-def _check_rings(polygons: Any, where: str) -> None:
+def _rings(polygons: Any, where: str) -> list[list[NDArray[np.float64]]]:
+    """Outer ring and holes of each polygon, float64 [corners, 2], closed."""
     try:
-        rings = [np.asarray(ring, np.float64) for polygon in polygons for ring in polygon]
+        rings = [[np.asarray(ring, np.float64) for ring in polygon] for polygon in polygons]
     except (TypeError, ValueError) as error:
         raise DataError(f"{where}: coordinates must be rings of [x, y] numbers") from error
-    for ring in rings:
+    if not rings or not all(rings):
+        raise DataError(f"{where}: the geometry has no ring")
+    for ring in chain.from_iterable(rings):
         if ring.ndim != 2 or len(ring) < 4 or ring.shape[1] < 2 or not np.isfinite(ring).all():
             raise DataError(f"{where}: a ring is at least 4 finite [x, y] corners, got an array of shape {ring.shape}")
         if (ring[0] != ring[-1]).any():
             raise DataError(f"{where}: a ring must end where it begins, got {ring[0].tolist()} and {ring[-1].tolist()}")
-    if not rings:
-        raise DataError(f"{where}: the geometry has no ring")
+    return [[ring[:, :2] for ring in polygon] for polygon in rings]
 
 
-def _class_id(label: str, names: Sequence[str], where: str) -> int:
-    if label in names:
-        return names.index(label) + 1
-    if not label and len(names) <= 1:
-        return 1
-    raise DataError(f"{where}: the class must be one of {', '.join(names)}, got {label or 'none'}")
+def _class_id(label: str, classes: Classes, where: str) -> int:
+    try:
+        return classes.by_name(label)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None

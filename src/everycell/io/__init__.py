@@ -8,13 +8,17 @@ from everycell.io.inputs import image_stem as image_stem
 from everycell.io.inputs import is_image_name as is_image_name
 from everycell.io.raster import Raster as Raster
 from everycell.io.raster import read_raster as read_raster
+from everycell.io.sources import ImageSource as ImageSource
+from everycell.io.sources import open_source as open_source
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "ImageSource",
     "Raster",
     "find_images",
     "image_stem",
     "is_image_name",
+    "open_source",
     "read_image",
     "read_raster",
     "to_image",

@@ -7,14 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from everycell.errors import DataError
+from everycell.io.raster import is_zarr
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".svs", ".npy"})
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".zarr"}
+    | {".bif", ".czi", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".vms"}  # slides
+)
 
-_TRUTH_OR_OUTPUT = re.compile(r"_masks\.\w+$|^class\d+\.tiff?$|\.labels\.tiff?$|\.overlay\.png$", re.IGNORECASE)
+_TRUTH_OR_OUTPUT = re.compile(
+    r"_masks\.\w+$|^class\d+\.tiff?$|\.(labels|overlay)(\.ome)?\.(tiff?|png|zarr)$", re.IGNORECASE
+)
 
 
 def image_stem(path: Path) -> str:
-    """File name without suffix; `.ome.tif` counts as one."""
+    """File name without suffix; `.ome.tif` and `.ome.zarr` count as one."""
     return path.stem.removesuffix(".ome")
 
 
@@ -26,6 +32,8 @@ def is_image_name(path: Path) -> bool:
 
 def find_images(inputs: Sequence[str | Path]) -> list[tuple[str, Path]]:
     """Images behind `inputs`, each a file, a folder or a glob, as (stem, path), sorted by stem.
+
+    The folder of a Zarr is an image, like a file.
 
     A folder gives its images; a folder of cell folders (`<name>/image.tif`) gives these under the folders' names; a
     folder with `images/` and `labels/` gives those in `images/`. Masks (`<stem>_masks.*`, `class<N>.tif`) and our
@@ -39,7 +47,7 @@ def find_images(inputs: Sequence[str | Path]) -> list[tuple[str, Path]]:
         matches = _expand(given)
         if not matches:
             raise DataError(
-                f"no images in {given}: expected {', '.join(sorted(IMAGE_SUFFIXES))} files; check the path or the glob"
+                f"no images in {given}: expected {', '.join(sorted(IMAGE_SUFFIXES))}; check the path or the glob"
             )
         for stem, path in matches:
             found.setdefault(path.resolve(), (stem, path))
@@ -59,17 +67,22 @@ def find_images(inputs: Sequence[str | Path]) -> list[tuple[str, Path]]:
 
 def _expand(given: str | Path) -> list[tuple[str, Path]]:
     path = Path(given)
+    if _is_one_image(path):
+        return [(_stem_of_file(path), path)]
     if path.is_dir():
         return _in_folder(path)
-    if path.exists():
-        return [(_stem_of_file(path), path)]
     if not set(str(path)) & set("*?["):
         raise DataError(f"no such file or folder: {path}; check the path")
     root = Path(path.anchor)
     matches = sorted(root.glob(str(path.relative_to(root) if path.anchor else path)))
-    files = [(_stem_of_file(match, in_group=True), match) for match in matches if match.is_file()]
-    folders = [pair for match in matches if match.is_dir() for pair in _in_folder(match, in_group=True)]
+    files = [(_stem_of_file(match, in_group=True), match) for match in matches if _is_one_image(match)]
+    rest = [match for match in matches if match.is_dir() and not _is_one_image(match)]
+    folders = [pair for match in rest for pair in _in_folder(match, in_group=True)]
     return [pair for pair in files if is_image_name(pair[1])] + folders
+
+
+def _is_one_image(path: Path) -> bool:
+    return path.is_file() or is_zarr(path)
 
 
 def _in_folder(folder: Path, *, in_group: bool = False) -> list[tuple[str, Path]]:
@@ -79,7 +92,7 @@ def _in_folder(folder: Path, *, in_group: bool = False) -> list[tuple[str, Path]
     flat = [
         (_stem_of_file(child, in_group=in_group), child)
         for child in children
-        if is_image_name(child) and child.is_file()
+        if is_image_name(child) and _is_one_image(child)
     ]
     cells = [(child.name, image) for child in children if (image := child / "image.tif").is_file()]
     return flat + cells

@@ -1,4 +1,4 @@
-"""Micrometres per pixel of a TIFF, when the file says it believably."""
+"""Micrometres per pixel, when a file says it believably."""
 
 from __future__ import annotations
 
@@ -17,11 +17,31 @@ _UM_PER_UNIT = {
     "microns": 1.0,
     "micrometer": 1.0,
     "nm": 1e-3,
+    "nanometer": 1e-3,
     "mm": 1e3,
+    "millimeter": 1e3,
     "cm": 1e4,
+    "centimeter": 1e4,
     "inch": 25_400.0,
 }
 _SCREEN_DPI = (72.0, 96.0)
+
+
+def believable_mpp(x: object, y: object) -> float | None:
+    """µm/px from what a file says along x and y, as numbers or text.
+
+    None when one is missing, they differ by more than 1 %, or they lie outside 0.05-20 µm/px.
+    """
+    x, y = _number(x), _number(y)
+    if not x or not y or not abs(x - y) <= 0.01 * max(x, y) or not MIN_MPP <= x <= MAX_MPP:
+        return None
+    return x
+
+
+def in_um(value: object, unit: str) -> float | None:
+    """A length in µm, None for an unknown unit."""
+    um, number = _UM_PER_UNIT.get(unit.strip().lower()), _number(value)
+    return number * um if number and um else None
 
 
 def tiff_mpp(tif: tifffile.TiffFile) -> float | None:
@@ -40,17 +60,13 @@ def tiff_mpp(tif: tifffile.TiffFile) -> float | None:
         if tif.imagej_metadata:
             unit = str(tif.imagej_metadata.get("unit", unit))
         x, y = (_tag_um(page, tag, unit) for tag in ("XResolution", "YResolution"))
-    if not x or not y or abs(x - y) > 0.01 * max(x, y) or not MIN_MPP <= x <= MAX_MPP:
-        return None
-    return x
+    return believable_mpp(x, y)
 
 
 def _ome_um(xml: str, axis: str) -> float | None:
     size = re.search(rf"""\bPhysicalSize{axis}=["']([^"']+)""", xml)
     unit = re.search(rf"""\bPhysicalSize{axis}Unit=["']([^"']+)""", xml)
-    um = _UM_PER_UNIT.get(unit[1].strip().lower() if unit else "µm")
-    value = _number(size[1]) if size else None
-    return value * um if value and um else None
+    return in_um(size and size[1], unit[1] if unit else "µm")
 
 
 def _tag_um(page: tifffile.TiffPage | tifffile.TiffFrame, tag: str, unit: str) -> float | None:
@@ -67,8 +83,8 @@ def _tag_um(page: tifffile.TiffPage | tifffile.TiffFrame, tag: str, unit: str) -
     return None if any(abs(per_inch - dpi) < 0.5 for dpi in _SCREEN_DPI) else float(um / per_unit)
 
 
-def _number(text: str) -> float | None:
+def _number(value: object) -> float | None:
     try:
-        return float(text)
-    except ValueError:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
         return None

@@ -4,7 +4,11 @@ from everycell.metrics.aji import aggregated_jaccard_index as aggregated_jaccard
 from everycell.metrics.aji import aggregated_jaccard_index_plus as aggregated_jaccard_index_plus
 from everycell.metrics.average_precision import AveragePrecision as AveragePrecision
 from everycell.metrics.average_precision import ClassPrecision as ClassPrecision
+from everycell.metrics.average_precision import RankedCells as RankedCells
 from everycell.metrics.average_precision import average_precision as average_precision
+from everycell.metrics.average_precision import average_ranked as average_ranked
+from everycell.metrics.average_precision import rank_cells as rank_cells
+from everycell.metrics.average_precision import weighted_ap50 as weighted_ap50
 from everycell.metrics.averaging import ClassCounts as ClassCounts
 from everycell.metrics.averaging import PQAverages as PQAverages
 from everycell.metrics.averaging import average_pq as average_pq
@@ -41,8 +45,10 @@ from everycell.metrics.matching import Counts as Counts
 from everycell.metrics.matching import Matches as Matches
 from everycell.metrics.matching import match as match
 from everycell.metrics.overlap import Overlap as Overlap
+from everycell.metrics.overlap import Overlaps as Overlaps
 from everycell.metrics.overlap import overlap as overlap
 from everycell.metrics.overlap import overlap_of_labels as overlap_of_labels
+from everycell.metrics.overlap import overlaps as overlaps
 from everycell.metrics.panoptic_quality import PanopticQuality as PanopticQuality
 from everycell.metrics.panoptic_quality import panoptic_quality as panoptic_quality
 from everycell.metrics.surroundings import Surroundings as Surroundings
@@ -50,6 +56,7 @@ from everycell.metrics.surroundings import surroundings as surroundings
 from everycell.metrics.thresholds import ScoreHits as ScoreHits
 from everycell.metrics.thresholds import ThresholdCurve as ThresholdCurve
 from everycell.metrics.thresholds import class_threshold_curves as class_threshold_curves
+from everycell.metrics.thresholds import image_hits as image_hits
 from everycell.metrics.thresholds import score_hits as score_hits
 from everycell.metrics.thresholds import threshold_curve as threshold_curve
 
@@ -73,8 +80,10 @@ __all__ = [
     "Interval",
     "Matches",
     "Overlap",
+    "Overlaps",
     "PQAverages",
     "PanopticQuality",
+    "RankedCells",
     "ReliabilityBin",
     "ScoreHits",
     "Statistic",
@@ -85,6 +94,7 @@ __all__ = [
     "analyse_errors",
     "average_pq",
     "average_precision",
+    "average_ranked",
     "bootstrap_interval",
     "boundary_agreement",
     "calibration",
@@ -96,14 +106,18 @@ __all__ = [
     "count_error",
     "count_errors",
     "dice",
+    "image_hits",
     "match",
     "mean_terms",
     "overlap",
     "overlap_of_labels",
+    "overlaps",
     "pair_centroids",
     "panoptic_quality",
+    "rank_cells",
     "ratio",
     "score_hits",
     "surroundings",
     "threshold_curve",
+    "weighted_ap50",
 ]

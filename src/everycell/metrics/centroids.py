@@ -21,8 +21,8 @@ from scipy.spatial.distance import cdist
 
 from everycell.metrics.lengths import length_px
 from everycell.metrics.matching import Counts
-from everycell.metrics.overlap import set_pixels
-from everycell.structures import Instances, MaskCrops
+from everycell.structures import Instances
+from everycell.structures.runs import Runs, row_runs
 
 RADIUS_PX = 12.0
 """The published radius, px at 40x."""
@@ -70,17 +70,13 @@ class CentroidScores:
     f_c: tuple[float, ...]
 
 
-def centroids(masks: MaskCrops) -> NDArray[np.float64]:
-    """Mean pixel position of each cell, float64 [N, 2], (x, y) px; NaN for a cell without a pixel."""
-    cells, x, y = set_pixels(masks)
-    sums = np.stack([np.bincount(cells, axis, minlength=len(masks)) for axis in (x, y)], axis=1)
-    areas = masks.areas()[:, None]
-    means: NDArray[np.float64] = np.divide(sums, areas, out=np.full(sums.shape, np.nan), where=areas > 0)
-    return means
-
-
 def pair_centroids(
-    truth: Instances, pred: Instances, *, radius_px: float = RADIUS_PX, radius_um: float | None = None
+    truth: Instances,
+    pred: Instances,
+    *,
+    radius_px: float = RADIUS_PX,
+    radius_um: float | None = None,
+    runs: tuple[Runs, Runs] | None = None,
 ) -> CentroidPairs:
     """Pair the cells of one image by the published rule (see the module); a distance equal to the radius counts.
 
@@ -91,12 +87,13 @@ def pair_centroids(
         pred: predicted cells of the same image.
         radius_px: largest distance of a pair.
         radius_um: the same in µm, by the µm per pixel of `truth`; replaces `radius_px`.
+        runs: those of both sets, if they are at hand.
 
     Raises:
         DataError: `radius_um` is given for an image whose µm per pixel are unknown.
     """
     radius = length_px(radius_px, radius_um, truth.mpp)
-    truth_xy, pred_xy = centroids(truth.masks), centroids(pred.masks)
+    truth_xy, pred_xy = (side.centroids() for side in runs or (row_runs(truth.masks), row_runs(pred.masks)))
     of_truth, of_pred = (np.flatnonzero(~np.isnan(xy[:, 0])) for xy in (truth_xy, pred_xy))
     distances = cdist(truth_xy[of_truth], pred_xy[of_pred])
     rows, columns = linear_sum_assignment(distances)

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 
-from everycell.metrics.overlap import overlap
+from everycell.metrics.overlap import Overlap
+from everycell.metrics.overlap import overlap as overlap_of_masks
 from everycell.structures import Instances
 
 _MATCH_IOU = 0.5
@@ -87,15 +88,16 @@ class ImageErrors:
     pred: CellErrors
 
 
-def analyse_errors(truth: Instances, pred: Instances) -> ImageErrors:
+def analyse_errors(truth: Instances, pred: Instances, overlap: Overlap | None = None) -> ImageErrors:
     """Put every true and every predicted cell of one image into exactly one `Category`.
 
     Args:
         truth: true cells.
         pred: predicted cells of the same image, those that count as found: choose a score threshold first.
+        overlap: that of their masks, if it is at hand.
     """
     assert truth.image_size == pred.image_size
-    shared = overlap(truth.masks, pred.masks)
+    shared = overlap or overlap_of_masks(truth.masks, pred.masks)
     n, m = shared.pixels.shape
     pairs = shared.pixels.tocoo()
     t, p, pixels = pairs.row, pairs.col, pairs.data

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from everycell.metrics.overlap import set_pixels
 from everycell.structures import Instances
+from everycell.structures.runs import Runs, row_runs
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,19 @@ class Surroundings:
     edge_px: NDArray[np.float64]
 
 
-def surroundings(cells: Instances) -> Surroundings:
-    """Measure the cells of one set in one image."""
+def surroundings(cells: Instances, runs: Runs | None = None) -> Surroundings:
+    """Measure the cells of one set in one image; `runs` are those of its masks, if they are at hand."""
     n = len(cells)
     height, width = cells.image_size
-    owner, x, y = set_pixels(cells.masks)
-    first = np.flatnonzero(np.diff(owner, prepend=-1))  # where the pixels of each cell begin
-    full = owner[first]  # cells that have any pixel
+    runs = runs or row_runs(cells.masks)
+    areas, centroids = runs.areas(), runs.centroids()
+    full = np.flatnonzero(areas)  # cells that have any pixel
+    first = np.searchsorted(runs.cell, full)  # where the runs of each begin
     edge, spacing = np.full(n, np.inf), np.full(n, np.inf)
-    edge[full] = np.minimum.reduceat(np.minimum.reduce([x, y, width - 1 - x, height - 1 - y]), first)
-    areas = cells.masks.areas()
+    nearest_edge = np.minimum.reduce([runs.x0, runs.y, width - runs.x1, height - 1 - runs.y])
+    edge[full] = np.minimum.reduceat(nearest_edge, first) if len(full) else []
     diameters = np.sqrt(4 * areas / np.pi)
     if len(full) > 1:
-        centroids = np.stack([np.add.reduceat(axis, first) / areas[full] for axis in (x, y)], axis=1)
-        distances, nearest = KDTree(centroids).query(centroids, k=2)
+        distances, nearest = KDTree(centroids[full]).query(centroids[full], k=2)
         spacing[full] = 2 * distances[:, 1] / (diameters[full] + diameters[full[nearest[:, 1]]])
     return Surroundings(diameters, spacing, edge)

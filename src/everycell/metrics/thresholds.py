@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from everycell.metrics.overlap import overlap
+from everycell.metrics.overlap import Overlap
+from everycell.metrics.overlap import overlap as overlap_of_masks
 from everycell.structures import Instances
 
 
@@ -64,13 +65,41 @@ def score_hits(
         iou: a match lies strictly above it.
         by_class: only cells of one class match.
     """
-    matched = [_match(truth, pred, iou, by_class) for truth, pred in zip(truths, preds, strict=True)]
+    matched = [image_hits(*pair, iou=iou, by_class=by_class) for pair in zip(truths, preds, strict=True)]
     return ScoreHits(
         scores=np.concatenate([np.zeros(0, np.float32), *(pred.scores for pred in preds)]),
         hits=np.concatenate([np.zeros(0, np.bool_), *matched]),
         class_ids=np.concatenate([np.zeros(0, np.int64), *(pred.class_ids for pred in preds)]),
         truth_class_ids=np.concatenate([np.zeros(0, np.int64), *(truth.class_ids for truth in truths)]),
     )
+
+
+def image_hits(
+    truth: Instances, pred: Instances, overlap: Overlap | None = None, *, iou: float = 0.5, by_class: bool = True
+) -> NDArray[np.bool_]:
+    """Which of the M predictions of one image are right, bool [M]; see `score_hits`.
+
+    Args:
+        truth: true cells.
+        pred: predicted cells of the same image.
+        overlap: that of their masks, if it is at hand.
+        iou: a match lies strictly above it.
+        by_class: only cells of one class match.
+    """
+    pairs = (overlap or overlap_of_masks(truth.masks, pred.masks)).iou().tocoo()
+    fits = pairs.data > iou
+    if by_class:
+        fits &= truth.class_ids[pairs.row] == pred.class_ids[pairs.col]
+    rows, columns = pairs.row[fits], pairs.col[fits]
+    best_first = np.lexsort((-pairs.data[fits], -pred.scores[columns]))
+    taken, right = set[int](), set[int]()
+    for t, p in zip(rows[best_first].tolist(), columns[best_first].tolist(), strict=True):
+        if t not in taken and p not in right:
+            taken.add(t)
+            right.add(p)
+    hits = np.zeros(len(pred), np.bool_)
+    hits[list(right)] = True
+    return hits
 
 
 def threshold_curve(scores: NDArray[np.floating], hits: NDArray[np.bool_], n_truth: int) -> ThresholdCurve:
@@ -106,17 +135,3 @@ def class_threshold_curves(cells: ScoreHits, n_classes: int) -> tuple[ThresholdC
         )
         for k in range(1, n_classes + 1)
     )
-
-
-def _match(truth: Instances, pred: Instances, iou: float, by_class: bool) -> NDArray[np.bool_]:
-    """Which predictions of one image match, bool [M]: by score, then IoU."""
-    pairs = overlap(truth.masks, pred.masks).iou().tocoo()
-    fits = pairs.data > iou
-    if by_class:
-        fits &= truth.class_ids[pairs.row] == pred.class_ids[pairs.col]
-    rows, columns, values = pairs.row[fits], pairs.col[fits], pairs.data[fits]
-    hits, taken = np.zeros(len(pred), np.bool_), np.zeros(len(truth), np.bool_)
-    for i in np.lexsort((-values, -pred.scores[columns])).tolist():
-        if not taken[rows[i]] and not hits[columns[i]]:
-            taken[rows[i]] = hits[columns[i]] = True
-    return hits

@@ -120,16 +120,20 @@ class CellRoIHeads(RoIHeads):
     def postprocess_detections(
         self, class_logits: Tensor, box_regression: Tensor, proposals: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Boxes, scores and labels of each image: torchvision's rule, or one class a box and NMS blind to classes."""
+        """Boxes, scores and labels of each image, best score first.
+
+        By torchvision's rule, or with `class_agnostic`: a box has its best class, its score is the probability that it
+        holds a cell of any class, and NMS ignores classes.
+        """
         if not self.class_agnostic:
             found: tuple[list[Tensor], list[Tensor], list[Tensor]] = super().postprocess_detections(
                 class_logits, box_regression, proposals, image_shapes
             )
             return found
         decoded = self.box_coder.decode(box_regression[:, :4], proposals)[:, 0]
-        best, classes = class_logits.softmax(dim=1)[:, 1:].max(dim=1)
+        cell, classes = 1 - class_logits.softmax(dim=1)[:, 0], class_logits[:, 1:].argmax(dim=1)
         counts = [len(boxes) for boxes in proposals]
-        parts = (torch.split(of_box, counts) for of_box in (decoded, best, classes + 1))
+        parts = (torch.split(of_box, counts) for of_box in (decoded, cell, classes + 1))
         kept = []
         for boxes, scores, labels, shape in zip(*parts, image_shapes, strict=True):
             boxes = clip_boxes_to_image(boxes, shape)

@@ -7,10 +7,12 @@ from everycell.plot.contact_sheet import contact_sheet as contact_sheet
 from everycell.plot.curves import plot_curves as plot_curves
 from everycell.plot.overlay import magnification as magnification
 from everycell.plot.overlay import overlay as overlay
+from everycell.plot.overlay_pyramid import OverlayPyramidWriter as OverlayPyramidWriter
 from everycell.plot.panels import plot_panels as plot_panels
 from everycell.plot.save import save_png as save_png
 
 __all__ = [
+    "OverlayPyramidWriter",
     "SheetPanel",
     "brighten",
     "contact_sheet",

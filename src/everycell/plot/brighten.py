@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from everycell.transforms import contrast_range, stretch
-
 _DIM = 128  # an image whose 99.8th percentile is darker than this is hard to see
 
 
@@ -18,5 +16,8 @@ def brighten(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Args:
         pixels: uint8 [H, W, 3], RGB.
     """
+    # Imported here: transforms bring in torch, which other pictures, and figures, can do without.
+    from everycell.transforms import contrast_range, stretch
+
     limits = contrast_range(pixels)
     return pixels if limits[1] >= _DIM else np.round(stretch(pixels, limits) * 255).astype(np.uint8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,35 +11,14 @@ from numpy.typing import NDArray
 
 from everycell.datasets import Dataset, JoinedDataset, open_dataset
 from everycell.errors import DataError
-from everycell.evaluate import ComparedImage, EvaluationResult, Evaluator, worst_sheet
-from everycell.metrics import Category, CellErrors
-from everycell.plot import brighten
+from everycell.evaluate import EvaluationResult, Evaluator
 from everycell.predict import load_model
-from everycell.report.pictures import VIEW_PX, figure_uri, picture_uri
+from everycell.report.pictures import ShownImage, show_classes, show_outcomes, worst_cells_uri
 from everycell.report.run import Run
-from everycell.structures import Instances
 from everycell.train.validation import AP_SCORE_THRESH
 
 _N_SAMPLES = 4
 _N_WORST = 4
-_N_CELLS = 6
-
-RIGHT, INEXACT, ALONE = 2, 3, 4
-"""Classes whose colours mark outcomes: cyan for correct, vermilion for missed and spurious, amber for the rest."""
-
-
-@dataclass(frozen=True)
-class ShownImage:
-    """A validation image twice: with its true and with its predicted cells, as data URIs."""
-
-    image: ComparedImage
-    truth: str
-    pred: str
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether only the middle is shown."""
-        return max(self.image.truth.image_size) > VIEW_PX
 
 
 @dataclass(frozen=True)
@@ -93,42 +72,20 @@ class Examination:
     def findings(self) -> Findings:
         """Figures over everything added, and pictures of some of it."""
         result = self._evaluator.result()
-        errors = result.errors
         compared = {image.name: image for image in self._evaluator.images}
-        ranked = errors.worst_images
+        ranked = result.errors.worst_images
         n_worst = min(_N_WORST, len(ranked) // 2)
         rest = ranked[n_worst:][::-1]
         chosen = np.unique(np.linspace(0, len(rest) - 1, min(_N_SAMPLES, len(rest))).round().astype(int))
-        all_right = errors.truth["correct"] == errors.n_truth and errors.pred["correct"] == errors.n_pred
         return Findings(
             result=result,
-            samples=tuple(self._show(compared[rest[i]]) for i in chosen),
-            worst=tuple(self._show_outcome(compared[name]) for name in ranked[:n_worst]),
-            sheet="" if all_right else self._sheet(),
+            samples=tuple(show_classes(compared[rest[i]], self._pixels) for i in chosen),
+            worst=tuple(show_outcomes(compared[name], self._pixels) for name in ranked[:n_worst]),
+            sheet=worst_cells_uri(self._evaluator.images, self._pixels),
         )
 
-    def _sheet(self) -> str:
-        return figure_uri(worst_sheet(self._evaluator.images, self._pixels, n_images=0, n_cells=_N_CELLS))
-
     def _pixels(self, name: str) -> NDArray[np.uint8]:
-        return brighten(self._dataset.load(self._index[name]).image.pixels)
-
-    def _show(self, image: ComparedImage) -> ShownImage:
-        pixels = self._pixels(image.name)
-        return ShownImage(image, picture_uri(pixels, image.truth), picture_uri(pixels, image.pred))
-
-    def _show_outcome(self, image: ComparedImage) -> ShownImage:
-        pixels, errors = self._pixels(image.name), image.errors
-        truth, pred = _by_outcome(image.truth, errors.truth), _by_outcome(image.pred, errors.pred)
-        return ShownImage(image, picture_uri(pixels, truth), picture_uri(pixels, pred))
-
-
-def _by_outcome(cells: Instances, errors: CellErrors) -> Instances:
-    """The cells with what became of them in place of their classes."""
-    outcome = np.full(len(cells), INEXACT, np.int64)
-    outcome[errors.category == Category.CORRECT] = RIGHT
-    outcome[np.isin(errors.category, (Category.MISSED, Category.SPURIOUS))] = ALONE
-    return replace(cells, class_ids=outcome)
+        return self._dataset.load(self._index[name]).image.pixels
 
 
 def _open_data(run: Run, folders: Sequence[Path]) -> Dataset:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from everycell.report.run import Run
 
 NOT_RECORDED = "not recorded"
 
-Rows = list[tuple[str, str]]
+Rows = list[tuple[str, str | tuple[Path, ...]]]
+"""Labels with a text, or with paths that the page shows by their last names."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Making:
 
     Attributes:
         lead: the line under the title.
-        tables: heading → (label, text).
+        tables: heading → rows.
     """
 
     lead: str
@@ -29,7 +31,7 @@ class Making:
 def how_it_was_made(run: Run) -> Making:
     """What the folder says about course, data, machine, versions and settings."""
     versions = run.recorded("versions") or (run.card.versions if run.card else {})
-    tables = {
+    tables: dict[str, Rows] = {
         "Run": _run(run),
         "Data": _data(run),
         "Machine": _machine(run),
@@ -75,7 +77,7 @@ def _data(run: Run) -> Rows:
     return [
         ("Name", _text(run.recorded("data", "name") or (card and card.data))),
         ("Licence", _text(run.recorded("data", "licence") or (card and card.licence))),
-        ("Folders", _text(", ".join(map(str, run.folders)))),
+        ("Folders", run.folders or NOT_RECORDED),
         ("Fingerprint", _text(run.recorded("data", "fingerprint"))),
         ("Images", f"{sides.count('train'):,} training, {sides.count('validation'):,} validation"),
         *(

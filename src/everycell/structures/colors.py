@@ -12,6 +12,10 @@ CLASS_COLORS: tuple[tuple[int, int, int], ...] = (
     (255, 255, 255),  # white
     (230, 60, 230),  # magenta
     (140, 90, 20),  # brown
+    (0, 135, 120),  # teal
+    (190, 40, 95),  # crimson
+    (110, 130, 0),  # olive
+    (170, 255, 220),  # mint
 )
 """RGB, 0 … 255, of classes 1, 2, …; chosen to stand out on dark fluorescence and on pink tissue alike."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,8 @@ class MaskCrops:
 
     def __iter__(self) -> Iterator[tuple[slice, slice, NDArray[np.bool_]]]:
         """Each cell as (rows, columns, bits [h, w]), so `image[rows, columns][bits]` are its pixels."""
-        for i, (x0, y0, x1, y1) in enumerate(self.boxes.tolist()):
-            yield slice(y0, y1), slice(x0, x1), self.crop(i)
+        for (x0, y0, x1, y1), (start, end) in zip(self.boxes.tolist(), pairwise(self.starts.tolist()), strict=True):
+            yield slice(y0, y1), slice(x0, x1), self.bits[start:end].reshape(y1 - y0, x1 - x0)
 
     def crop(self, i: int) -> NDArray[np.bool_]:
         """Bits of cell `i`, bool [h, w]; a view."""
@@ -56,7 +57,9 @@ class MaskCrops:
     def select(self, index: NDArray[Any]) -> MaskCrops:
         """The cells at `index` (integers or a boolean mask over N), in that order."""
         picked = np.arange(len(self))[index]
-        return MaskCrops.from_crops(self.boxes[picked, :2], [self.crop(i) for i in picked])
+        ends = zip(self.starts[picked].tolist(), self.starts[picked + 1].tolist(), strict=True)
+        parts = [self.bits[start:end] for start, end in ends]
+        return MaskCrops(self.boxes[picked], np.concatenate([np.zeros(0, np.bool_), *parts]))
 
     def shifted(self, dx: int, dy: int) -> MaskCrops:
         """The same cells moved by (dx, dy) pixels."""

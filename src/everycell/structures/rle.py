@@ -8,12 +8,14 @@ the COCO API (Lin et al. 2014, "Microsoft COCO: Common Objects in Context"). Cod
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from everycell.errors import DataError
 from everycell.structures.crops import MaskCrops
+from everycell.structures.runs import row_runs
 
 _MAX_CHARACTERS = 12  # 60 bits: more than any pixel count, and safe in int64
 
@@ -24,45 +26,37 @@ def encode(masks: MaskCrops, image_size: tuple[int, int]) -> list[str]:
     Returns:
         N strings, as in `segmentation["counts"]` of a COCO file.
     """
+    if not len(masks):
+        return []
     n, n_pixels = len(masks), image_size[0] * image_size[1]
-    # Cell i lives on its own stretch of a long line, with a gap of one pixel to the next.
-    line_starts = np.arange(n) * (n_pixels + 1)
-    run_starts, run_ends = _runs(masks, image_size, line_starts)
-    n_runs = np.bincount(run_starts // (n_pixels + 1), minlength=n)
-    edges = np.sort(np.concatenate([line_starts, run_starts, run_ends, line_starts + n_pixels]))
-    cell = np.repeat(np.arange(n), 2 * n_runs + 2)
+    cell, starts, ends = _runs(masks, image_size)
+    n_runs = np.bincount(cell, minlength=n)
+    # Edges of a cell: 0, start and end of each run, the number of pixels.
+    stops = np.cumsum(2 * n_runs + 2)
+    edges = np.zeros(2 * len(cell) + 2 * n, np.int64)
+    edges[stops - 1] = n_pixels
+    at = 2 * (np.arange(len(cell)) + cell) + 1
+    edges[at], edges[at + 1] = starts, ends
     counts = np.diff(edges)
-    kept = cell[1:] == cell[:-1]
-    tails = np.cumsum(2 * n_runs + 2) - 2
-    kept[tails] = (counts[tails] > 0) | (n_runs == 0)
-    return _pack(counts[kept], cell[:-1][kept], n)
+    kept = np.ones(len(counts), np.bool_)
+    kept[stops[:-1] - 1] = False  # from one cell to the next
+    kept[stops - 2] = (counts[stops - 2] > 0) | (n_runs == 0)
+    return _pack(counts[kept], np.repeat(np.arange(n), 2 * n_runs + 2)[:-1][kept], n)
 
 
 def _runs(
-    masks: MaskCrops, image_size: tuple[int, int], line_starts: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First pixel of each run of foreground and the pixel after its last, ascending, column by column on the line."""
+    masks: MaskCrops, image_size: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Runs of foreground down the columns of the image, as (cell, first pixel, pixel after the last), ascending."""
     height, width = image_size
-    boxes = masks.boxes.astype(np.int64)
-    assert ((boxes >= 0) & (boxes <= [width, height, width, height])).all(), "a mask leaves the image"
-    pixel = np.flatnonzero(masks.bits)
-    areas, widths = masks.areas(), boxes[:, 2] - boxes[:, 0]
-    cell = np.repeat(np.arange(len(masks)), areas)
-    row_length = np.repeat(widths, areas)
-    local = pixel - np.repeat(masks.starts[:-1], areas)
-    last_row = pixel + row_length >= np.repeat(masks.starts[1:], areas)
-    first = (local < row_length) | ~masks.bits[np.maximum(pixel - row_length, 0)]
-    last = last_row | ~masks.bits[np.where(last_row, 0, pixel + row_length)]
-
-    def on_line(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
-        i = cell[chosen]
-        rows, columns = np.divmod(local[chosen], row_length[chosen])
-        return np.sort(line_starts[i] + (boxes[i, 0] + columns) * height + boxes[i, 1] + rows)
-
-    starts, ends = on_line(first), on_line(last) + 1
+    assert ((masks.boxes >= 0) & (masks.boxes <= [width, height, width, height])).all(), "a mask leaves the image"
+    turned = np.concatenate([bits.ravel(order="F") for _, _, bits in masks])
+    runs = row_runs(MaskCrops(masks.boxes[:, [1, 0, 3, 2]], turned))
+    starts, ends = runs.y * height + runs.x0, runs.y * height + runs.x1
     # A run at the foot of a column goes on at the head of the next one.
-    apart = starts[1:] != ends[:-1]
-    return starts[np.append(True, apart)[: len(starts)]], ends[np.append(apart, True)[: len(ends)]]
+    apart = (starts[1:] != ends[:-1]) | (runs.cell[1:] != runs.cell[:-1])
+    first, last = np.append(True, apart)[: len(starts)], np.append(apart, True)[: len(starts)]
+    return runs.cell[first], starts[first], ends[last]
 
 
 def _pack(counts: NDArray[np.int64], cell: NDArray[np.int64], n: int) -> list[str]:
@@ -70,39 +64,38 @@ def _pack(counts: NDArray[np.int64], cell: NDArray[np.int64], n: int) -> list[st
     n_counts = np.bincount(cell, minlength=n)
     position = np.arange(len(counts)) - (np.cumsum(n_counts) - n_counts)[cell]
     rest = counts.copy()
-    later = np.flatnonzero(position > 2)
-    rest[later] -= counts[later - 2]
-    characters = np.zeros((len(counts), _MAX_CHARACTERS), np.uint8)
-    used = np.zeros(characters.shape, np.bool_)
-    open_ = np.ones(len(counts), np.bool_)
-    for k in range(_MAX_CHARACTERS):
+    rest[2:] -= np.where(position[2:] > 2, counts[:-2], 0)
+    columns = []
+    unfinished = np.arange(len(counts))
+    while len(unfinished):
         bits = rest & 31
         rest >>= 5
-        more = rest != np.where(bits & 16, -1, 0)
-        characters[:, k] = bits + 32 * more + 48
-        used[:, k] = open_
-        open_ = open_ & more
-    assert not open_.any()
-    text = characters[used].tobytes().decode("ascii")
-    ends = np.cumsum(np.bincount(cell, weights=used.sum(axis=1), minlength=n)).astype(int).tolist()
-    return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        more = rest != -(bits >> 4)  # what follows is more than the sign
+        column = np.zeros(len(counts), np.uint8)
+        column[unfinished] = bits + 32 * more + 48
+        columns.append(column)
+        unfinished, rest = unfinished[more], rest[more]
+    text = np.stack(columns, axis=1).tobytes().translate(None, b"\0").decode("ascii")
+    n_characters = np.count_nonzero(columns, axis=0)
+    ends = np.cumsum(np.bincount(cell, n_characters, minlength=n)).astype(int).tolist()
+    return [text[start:end] for start, end in pairwise([0, *ends])]
 
 
-def decode(counts: str, image_size: tuple[int, int]) -> tuple[tuple[int, int], NDArray[np.bool_]]:
+def decode(counts: str | Sequence[int], image_size: tuple[int, int]) -> tuple[tuple[int, int], NDArray[np.bool_]]:
     """The mask of one code, inside its own window.
 
     Args:
-        counts: a compressed code.
+        counts: a compressed code, or the run lengths themselves, as in an uncompressed one.
         image_size: (height, width) of the image that the code was made for.
 
     Returns:
         (x, y) of the window's top left pixel, and the window's bits, bool [h, w]; 0 x 0 for an empty mask.
 
     Raises:
-        DataError: the string is no code, or is one for another image size.
+        DataError: it is no code, or is one for another image size.
     """
     height, width = image_size
-    runs = _unpack(counts)
+    runs = _unpack(counts) if isinstance(counts, str) else _run_lengths(counts)
     if runs.max() > height * width or runs.sum() != height * width:
         raise DataError(
             f"the RLE counts must add up to {height} x {width} = {height * width} pixels, got {runs.sum()}; "
@@ -126,11 +119,18 @@ def decode(counts: str, image_size: tuple[int, int]) -> tuple[tuple[int, int], N
     return (x0, y0), np.ascontiguousarray(bits.reshape(x1 - x0, y1 - y0).T)
 
 
-def decode_many(counts: Sequence[str], image_size: tuple[int, int]) -> MaskCrops:
+def decode_many(counts: Sequence[str | Sequence[int]], image_size: tuple[int, int]) -> MaskCrops:
     """The masks of N codes on one image of `image_size` (height, width); see `decode`."""
     decoded = [decode(code, image_size) for code in counts]
     origins = np.array([origin for origin, _ in decoded], np.int64).reshape(-1, 2)
     return MaskCrops.from_crops(origins, [crop for _, crop in decoded])
+
+
+def _run_lengths(counts: Sequence[int]) -> NDArray[np.int64]:
+    """Run lengths of an uncompressed code, background first."""
+    if not counts or any(type(n) is not int or not 0 <= n < 1 << 5 * _MAX_CHARACTERS for n in counts):
+        raise DataError(f"uncompressed RLE counts must be whole numbers of at least 0, got {list(counts)[:5]} …")
+    return np.array(counts, np.int64)
 
 
 def _unpack(code: str) -> NDArray[np.int64]:
