@@ -6,12 +6,26 @@ import scipy.io
 import tifffile
 
 from everycell.errors import DataError
-from everycell.formats import CellFiles, Classes, open_cell_set, write_coco, write_geojson, write_label_image
+from everycell.formats import (
+    CellFiles,
+    Classes,
+    LabelZarrWriter,
+    open_cell_set,
+    write_coco,
+    write_geojson,
+    write_imagej_rois,
+    write_label_image,
+)
 from everycell.structures import Instances
 
 LABELS = np.zeros((6, 8), np.int64)
 LABELS[1:4, 2:5] = 1
 CELLS = Instances.from_labels(LABELS)
+
+
+def write_zarr(cells, path):
+    with LabelZarrWriter(path, cells.image_size) as writer:
+        writer.write(cells)
 
 
 def test_files_are_found_by_stem_and_better_kinds_come_first(tmp_path):
@@ -31,6 +45,30 @@ def test_files_are_found_by_stem_and_better_kinds_come_first(tmp_path):
     (tmp_path / "c.coco.json").touch()
     assert found() == ({"c": tmp_path / "c.coco.json"}, "coco")
     assert CellFiles.open(tmp_path / "a.tif").files == {"a": tmp_path / "a.tif"}
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "told_by"),
+    [
+        ("a.geojson.gz", write_geojson, "name"),
+        ("a.rois.zip", write_imagej_rois, "name"),
+        ("a_rois.zip", write_imagej_rois, "name"),
+        ("a.labels.zarr", write_zarr, "nothing"),
+    ],
+)
+def test_other_outputs_are_known_by_name_alone_or_in_a_folder(tmp_path, name, write, told_by):
+    write(CELLS, tmp_path / name)
+    for path in (tmp_path, tmp_path / name):
+        cells = open_cell_set(path)
+        assert (cells.names, cells.told_by) == (("a",), told_by)
+        assert cells.class_names() == (("class1",) if told_by == "name" else ())
+        np.testing.assert_array_equal(cells.read("a", (6, 8)).to_labels(), LABELS)
+
+
+def test_two_label_images_of_one_image_are_no_doubt(tmp_path):
+    write_label_image(CELLS, tmp_path / "a.labels.tif")
+    write_zarr(CELLS, tmp_path / "a.labels.zarr")
+    assert open_cell_set(tmp_path).files == {"a": tmp_path / "a.labels.tif"}
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_batches_are_rows_of_the_whole_table_with_neighbours_over_all(tmp_path):
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "a.parquet"), expected)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "a.csv"), expected, check_dtype=False, rtol=1e-5)
     with pyarrow.parquet.ParquetFile(tmp_path / "a.parquet") as file:
-        assert file.num_row_groups == 2
+        assert file.num_row_groups == 1
         assert file.schema_arrow.names == list(expected.columns)
 
 

@@ -29,7 +29,7 @@ class Source:
 
     def read(self, window):
         x0, y0, x1, y1 = window
-        assert x1 - x0 <= 512 and y1 - y0 <= 512
+        assert max(x1 - x0, y1 - y0) <= 512
         return self.pixels[y0:y1, x0:x1]
 
 

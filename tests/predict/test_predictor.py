@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -25,7 +27,9 @@ TINY = ModelSettings(
 
 
 def card(settings: ModelSettings = TINY, **changes) -> ModelCard:
-    return ModelCard(name="tiny", settings=settings, class_names=("round", "long"), **({"score_thresh": 0.3} | changes))
+    return ModelCard(
+        **({"name": "tiny", "settings": settings, "class_names": ("round", "long"), "score_thresh": 0.3} | changes)
+    )
 
 
 def random_network(settings: ModelSettings = TINY) -> CellMaskRCNN:
@@ -46,10 +50,17 @@ def model(network, a_card: ModelCard | None = None) -> Model:
     return Model(network, a_card or card(), torch.device("cpu"), bf16=False)
 
 
+class NoProposals:
+    """In place of a region proposal network."""
+
+    def filter_proposals(self) -> None: ...
+
+
 class SquareFinder:
     """In place of a network: every bright spot is a cell, its score is its brightness, its mask its pixels' box."""
 
     def __init__(self) -> None:
+        self.rpn = NoProposals()
         self.sizes: list[tuple[int, int]] = []
         self.counts: list[int] = []
 
@@ -138,9 +149,17 @@ class TestPredict:
 
     def test_the_cap_is_said(self, network):
         array = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
-        [note] = model(network).predict(array).notes
-        assert note.startswith("detection cap of 15 reached in window (0, 0, 64, 64) ")
+        [note] = model(network).predict(array).notes  # no room to split it
+        assert note == ("cap of 15 detections in window (0, 0, 64, 64) (x0, y0, x1, y1): cells may be missing there")
         assert model(SquareFinder()).predict(array * 0).notes == ()
+
+    def test_cells_below_the_threshold_fill_no_cap(self):
+        pixels = np.zeros((30, 30, 3), np.uint8)
+        pixels[2:6, 2:6], pixels[2:6, 20:26], pixels[20:26, 2:6] = 150, 200, 250
+        plain = card(TINY.model_copy(update={"normalize": "none", "detections_per_image": 3}))
+        assert model(SquareFinder(), plain).predict(pixels, score_thresh=0.6).notes == ()
+        [note] = model(SquareFinder(), plain).predict(pixels, score_thresh=0.5).notes
+        assert note.startswith("cap of 3 detections in window (0, 0, 30, 30)")
 
     @pytest.mark.parametrize(
         ("options", "expected"),
@@ -268,7 +287,7 @@ class TestTiles:
                 return [found], losses
 
         plain = model(Wobbly(), card(self.PLAIN))
-        seam = plain.tiles((60, 300), 1.0)[0].core[2]
+        seam = plain.tiling((60, 300), 1.0).tiles[0].core[2]
         for x in range(seam - 12, seam + 3):
             pixels = np.zeros((60, 300, 3), np.uint8)
             pixels[20:30, x : x + 10] = 255
@@ -278,7 +297,7 @@ class TestTiles:
     def test_windows_begin_on_whole_strides(self, magnification, monkeypatch):
         monkeypatch.setattr("everycell.predict.predictor._TILE_NETWORK_PX", 384)
         settings = self.PLAIN.model_copy(update={"magnification": magnification})
-        tiles = model(None, card(settings, diameter_px=(5, 12, 41.3))).tiles((900, 700), magnification)
+        tiles = model(None, card(settings, diameter_px=(5, 12, 41.3))).tiling((900, 700), magnification).tiles
         assert len(tiles) > 9
         for tile in tiles:
             assert [start * magnification % 32 for start in (*tile.core[:2], *tile.window[:2])] == [0] * 4
@@ -300,14 +319,31 @@ class TestTiles:
         cells = model(SquareFinder(), card(TINY)).predict(pixels)
         assert cells.masks.boxes.tolist() == [[500, 50, 560, 110]]
 
-    def test_every_capped_window_is_named(self):
+    def test_a_capped_tile_is_predicted_again_in_smaller_ones(self):
+        settings = self.PLAIN.model_copy(update={"detections_per_image": 25, "anchor_sizes": (8, 16, 32, 64)})
+        pixels = squares((300, 300), largest=12)
+        small = card(settings, diameter_px=(4, 8, 12))
+        capped, free = (
+            model(SquareFinder(), card(s, diameter_px=(4, 8, 12))).predict(pixels) for s in (settings, self.PLAIN)
+        )
+        assert len(capped) > 100
+        same(capped, free)
+        windows = [tile.window for tile in model(None, small).tiling((300, 300), 1.0).tiles]
+        counts = [ndimage.label(pixels[y0:y1, x0:x1, 0])[1] for x0, y0, x1, y1 in windows]
+        n = np.count_nonzero(np.array(counts) >= 25)
+        assert capped.notes == (
+            f"{n} of {len(windows)} tiles reached the cap of 25 detections and were predicted again in smaller ones",
+        )
+
+    def test_windows_that_cannot_shrink_are_named(self):
         settings = self.PLAIN.model_copy(update={"detections_per_image": 1})
         pixels = np.zeros((100, 500, 3), np.uint8)
         pixels[40:50, 20:30] = pixels[40:50, 470:480] = 255
-        finder = SquareFinder()
-        notes = model(finder, card(settings)).predict(pixels).notes
-        assert 0 < len(notes) == np.count_nonzero(finder.counts) < len(finder.counts)
-        assert all(note.startswith("detection cap of 1 reached in window (") for note in notes)
+        cells = model(SquareFinder(), card(settings)).predict(pixels)
+        assert len(cells) == 2
+        again, *named = cells.notes
+        assert again.endswith("reached the cap of 1 detections and were predicted again in smaller ones")
+        assert all(line.startswith("cap of 1 detections in window (") for line in named)
 
 
 class TestLoad:
@@ -326,6 +362,20 @@ class TestLoad:
         assert len(expected) > 3
         np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-3)
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+
+    def test_a_pickled_model_is_loaded_again_from_its_file(self, path, network):
+        loaded = load_model(path, device="cpu", bf16=False)
+        data = pickle.dumps(loaded)
+        assert len(data) < 1000
+        again = pickle.loads(data)
+        assert (again.sha256, again.bf16, again.device) == (loaded.sha256, False, loaded.device)
+        array = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+        same(again.predict(array), loaded.predict(array))
+        save_model(path, network.state_dict(), card(name="another"))
+        with pytest.raises(ModelError, match="another model than where this run was started"):
+            pickle.loads(data)
+        with pytest.raises(ConfigError, match="'tiny' came from no file"):
+            pickle.dumps(model(network))
 
     def test_unknown_model(self):
         with pytest.raises(ModelError, match="no model named 'nuclie' and no such file"):

@@ -76,7 +76,7 @@ class TestTrace:
         card = ModelCard(name="tiny", settings=settings, class_names=("cell",))
         model = Model(network, card, torch.device("cpu"), bf16=False)
         pixels = np.random.default_rng(0).integers(0, 256, (90, 128, 3), np.uint8)
-        tiles = model.tiles((90, 128), 2.0)
+        tiles = model.tiling((90, 128), 2.0).tiles
         assert len(tiles) > 2
         boxes = []
         for tile in tiles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ class AnnDataWriter(AtomicWriter):
         except ImportError as error:
             raise ConfigError("AnnData files need one more package: pip install 'everycell[spatial]'") from error
         super().__init__(atomic_write(path))
+        self._file = self._open_file()
         self._size, self._mpp, self._neighborhood = image_size, mpp, neighborhood
         nothing = np.broadcast_to(np.uint8(0), (*image_size, 3))
         self._tables = [measure(Instances.empty(image_size, mpp), nothing)]
@@ -53,7 +55,7 @@ class AnnDataWriter(AtomicWriter):
     def _finish(self) -> None:
         table = pd.concat(self._tables[1:] or self._tables, ignore_index=True)
         table = add_neighbors(table, self._size, self._mpp, self._neighborhood)
-        to_anndata(table, self._mpp).write_h5ad(self._temporary)
+        self._file.write(_h5ad(to_anndata(table, self._mpp)))
 
 
 def to_anndata(table: pd.DataFrame, mpp: float | None = None) -> anndata.AnnData:
@@ -75,6 +77,17 @@ def to_anndata(table: pd.DataFrame, mpp: float | None = None) -> anndata.AnnData
     attrs = {"region": _REGION, "region_key": "region", "instance_key": "cell"}
     uns = {"spatialdata_attrs": attrs, "everycell": {} if mpp is None else {"mpp": mpp}}
     return anndata.AnnData(obs=obs, var=pd.DataFrame(index=_objects([])), obsm={"spatial": spatial}, uns=uns)
+
+
+def _h5ad(data: anndata.AnnData) -> bytes:
+    """The file, made in memory: HDF5 itself goes to pieces on a full disk."""
+    import anndata
+    import h5py
+
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        anndata.io.write_elem(file, "/", data)
+    return buffer.getvalue()
 
 
 def _objects(texts: Iterable[str]) -> pd.Index:

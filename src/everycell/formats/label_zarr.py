@@ -1,4 +1,4 @@
-"""OME-Zarr labels (OME-NGFF 0.5 on Zarr 3): a folder that napari, QuPath, Fiji and SpatialData open piece by piece."""
+"""OME-Zarr labels (OME-NGFF 0.5 on Zarr 3): a folder that is opened piece by piece, by napari for example."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from everycell.formats.shapes import Pixels, shapes
 from everycell.formats.stream import AtomicWriter
 from everycell.structures import Instances
 
+_ROW_GROUP = 65_536
 _LENGTHS = ("perimeter", "major_axis", "minor_axis", "equivalent_diameter")
 
 
@@ -115,8 +116,8 @@ class TableWriter(AtomicWriter):
         columns = self._neighborhood.columns(centroids, self._size, self._mpp)
         first = 0
         with pq.ParquetFile(self._spool) as batches:
-            for i in range(batches.num_row_groups):
-                part = batches.read_row_group(i).to_pandas()
+            for rows_of_any_batches in batches.iter_batches(_ROW_GROUP):
+                part = rows_of_any_batches.to_pandas()
                 rows = slice(first, first + len(part))
                 yield part.assign(**{name: values[rows] for name, values in columns.items()})
                 first += len(part)

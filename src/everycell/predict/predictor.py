@@ -3,32 +3,61 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import shapely
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from everycell.errors import ConfigError
-from everycell.io import to_image
+from everycell import __version__
+from everycell.errors import ConfigError, ModelError
+from everycell.io import ImageSource, open_source, to_image
 from everycell.models import CellMaskRCNN, fold_norms, network_zoom, supports_bf16
 from everycell.models.checkpoint import ModelCard, file_sha256, find_model, load_network
 from everycell.models.mask_rcnn import STRIDE
-from everycell.predict.covered import drop_covered
-from everycell.predict.masks import masks_to_crops
-from everycell.predict.stitch import centroids, drop_seam_duplicates
-from everycell.predict.tiling import Tile, tile_image
-from everycell.structures import Image, Instances, MaskCrops
-from everycell.transforms import input_range, stretch, zoom_image
+from everycell.predict.background import BACKGROUND_SHARE
+from everycell.predict.caps import keep_believed
+from everycell.predict.detector import Rules
+from everycell.predict.engine import TiledPrediction
+from everycell.predict.network import NetworkDetector
+from everycell.predict.stitch import centroids
+from everycell.predict.store import FolderStore
+from everycell.predict.tiling import Tiling
+from everycell.predict.views import VIEWS
+from everycell.structures import Image, Instances
+from everycell.transforms import contrast_range
+from everycell.transforms.normalize import FULL_RANGE
 
 _TILE_NETWORK_PX = 1536
 _MIN_HALO_PX = 32
 _SEAM_NETWORK_PX = 4  # how far two tiles may differ on a cell's centroid without losing the cell
 _MAX_ZOOM = 16.0
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How to predict one image.
+
+    Attributes:
+        diameter: typical cell diameter, px, in place of µm/px.
+        score_thresh: keep cells scoring at least this; the card's own threshold when None.
+        views: test-time augmentation, a name in `everycell.predict.views.VIEWS`.
+        within: only cells whose centroid lies in this area, px of the image at full resolution; None is everywhere.
+        skip_background: leave out tiles that show nothing.
+    """
+
+    diameter: float | None = None
+    score_thresh: float | None = None
+    views: str = "none"
+    within: shapely.Geometry | None = None
+    skip_background: bool = False
 
 
 class Model:
@@ -40,12 +69,27 @@ class Model:
         device: where it runs.
         bf16: whether convolutions run in bfloat16.
         sha256: of the model file, "" for a network that came from no file.
+        path: of the model file; other processes load it again from there.
     """
 
     def __init__(
-        self, network: CellMaskRCNN, card: ModelCard, device: torch.device, *, bf16: bool, sha256: str = ""
+        self,
+        network: CellMaskRCNN,
+        card: ModelCard,
+        device: torch.device,
+        *,
+        bf16: bool,
+        sha256: str = "",
+        path: Path | None = None,
     ) -> None:
         self.network, self.card, self.device, self.bf16, self.sha256 = network, card, device, bf16, sha256
+        self.path = path
+        self._turn = threading.Lock()
+
+    def __reduce__(self) -> tuple[Callable[..., Model], tuple[Path, str, bool, str]]:
+        if self.path is None:
+            raise ConfigError(f"model {self.name!r} came from no file; save it before other processes can use it")
+        return _load_again, (self.path.absolute(), self.device.type, self.bf16, self.sha256)
 
     @property
     def name(self) -> str:
@@ -64,29 +108,81 @@ class Model:
         mpp: float | None = None,
         diameter: float | None = None,
         score_thresh: float | None = None,
+        views: str = "none",
     ) -> Instances:
-        """Find and outline every cell.
+        """Find and outline every cell of an image in memory.
 
         Args:
             image: an `Image`, or an array [H, W] or [H, W, C] as `everycell.io.to_image` takes it.
             mpp: µm per px, when the image does not say it or says it wrongly.
             diameter: typical cell diameter, px, in place of `mpp`.
             score_thresh: keep cells scoring at least this; the card's own threshold when None.
+            views: test-time augmentation, a name in `everycell.predict.views.VIEWS`.
 
         Returns:
             Cells in the pixels of the image, best score first; `notes` says what a reader must know.
 
         Raises:
-            ConfigError: `mpp`, `diameter` or `score_thresh` is out of range.
+            ConfigError: `mpp`, `diameter`, `score_thresh` or `views` is out of range.
             DataError: the array is no image.
         """
         image = image if isinstance(image, Image) else to_image(image)
         image = image if mpp is None else replace(image, mpp=mpp)
-        thresh = self.card.score_thresh if score_thresh is None else score_thresh
-        factor, notes = self.zoom(image, diameter)
+        options = PredictOptions(diameter, score_thresh, views)
+        with open_source(image) as source:
+            tiles = self.tiled(source, options)
+            tiles.run()
+            found = tiles.cells()
+        return found.select(np.argsort(-found.scores, kind="stable"))
+
+    def tiled(
+        self,
+        source: ImageSource,
+        options: PredictOptions = PredictOptions(),
+        *,
+        work: Path | None = None,
+        source_key: Mapping[str, Any] = MappingProxyType({}),
+    ) -> TiledPrediction:
+        """Prepare the prediction of an image of any size.
+
+        Args:
+            source: the image; its µm/px decide about the scale.
+            options: how to predict.
+            work: folder where finished tiles are kept, so that a killed run goes on; they stay in memory when None.
+            source_key: what tells this image from others, fit for JSON, so that a run does not go on with the tiles of
+                another.
+
+        Raises:
+            ConfigError: a setting is out of range.
+            OutputError: `work` cannot be used, or holds tiles of another run.
+        """
+        factor, notes = self.zoom(source, options.diameter)
+        thresh = self.card.score_thresh if options.score_thresh is None else options.score_thresh
         _check_range("score_thresh", thresh, 0, 1)
-        found = self._predict_tiles(image, factor, thresh)
-        return replace(found, notes=(*notes, *found.notes), mpp=image.mpp, class_names=self.class_names)
+        if options.views not in VIEWS:
+            raise ConfigError(f"views must be one of {', '.join(VIEWS)}, got {options.views!r}")
+        stretched = self.card.settings.normalize == "percentile"
+        contrast = contrast_range(source.overview()) if stretched or options.skip_background else FULL_RANGE
+        detector = NetworkDetector(self, factor, thresh, contrast if stretched else FULL_RANGE, VIEWS[options.views])
+        rules = Rules(
+            self.tiling(source.size, factor),
+            seam_px=math.ceil(_SEAM_NETWORK_PX / factor),
+            max_covered=self.card.settings.max_covered,
+            within=options.within,
+            background_levels=BACKGROUND_SHARE * (contrast[1] - contrast[0]) if options.skip_background else None,
+        )
+        store = None if work is None else FolderStore(work, source.size, {**source_key, **self._plan(detector, rules)})
+        return TiledPrediction(source, detector, rules, store=store, notes=tuple(notes))
+
+    def _plan(self, detector: NetworkDetector, rules: Rules) -> dict[str, Any]:
+        """Everything but the image that decides about a tile's cells; the device may change between runs."""
+        return {
+            "everycell": __version__,
+            "model": [self.name, self.sha256, self.bf16],
+            "detector": [detector.factor, detector.thresh, detector.limits, [astuple(view) for view in detector.views]],
+            "tiling": [rules.tiling.tile_px, rules.tiling.halo_px, rules.tiling.multiple, rules.seam_px],
+            "background_levels": rules.background_levels,
+        }
 
     def predict_instances(
         self, image: Image | NDArray[Any], **options: Any
@@ -100,7 +196,7 @@ class Model:
         points = centroids(cells.masks)[:, ::-1] - 0.5
         return cells.to_labels(), {"prob": cells.scores, "points": points, "class_id": cells.class_ids}
 
-    def zoom(self, image: Image, diameter: float | None) -> tuple[float, list[str]]:
+    def zoom(self, image: Image | ImageSource, diameter: float | None) -> tuple[float, list[str]]:
         """Network px per image px, and what to say about it."""
         factor = network_zoom(self.card.settings, image.size)
         if image.mpp is not None:
@@ -121,81 +217,42 @@ class Model:
             return min(factor, _MAX_ZOOM), [note]
         return min(factor, _MAX_ZOOM), []
 
-    def tiles(self, size: tuple[int, int], factor: float) -> list[Tile]:
+    def tiling(self, size: tuple[int, int], factor: float) -> Tiling:
         """How an image of `size` (height, width), with `factor` network px per image px, is cut for the network."""
         if self.card.settings.resize_short_px is not None:
-            return tile_image(size, max(size), 0)
+            return Tiling(size, max(size), 0, multiple=max(size))
         largest = self.card.diameter_px[2] * self.card.settings.magnification if self.card.diameter_px else 64.0
         # Windows begin on whole strides, as cores do: the network then sees every cell on the whole image's grid.
         stride = max(1, round(STRIDE / factor))
         halo = math.ceil(max(_MIN_HALO_PX, min(largest, _TILE_NETWORK_PX / 4)) / factor / stride) * stride
         tile = max(int(_TILE_NETWORK_PX / factor), 2 * halo + stride)
-        return tile_image(size, tile, halo, multiple=stride)
+        return Tiling(size, tile, halo, multiple=stride)
 
-    def _predict_tiles(self, image: Image, factor: float, thresh: float) -> Instances:
-        limits = input_range(image.pixels, self.card.settings.normalize)
-        tiles = self.tiles(image.size, factor)
-        parts = [self._predict_tile(image, tile, limits, factor, thresh) for tile in tiles]
-        found = _join(parts, image.size)
-        if len(tiles) > 1:
-            numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-            found = found.select(drop_seam_duplicates(found.masks, found.scores, numbers))
-        max_covered = self.card.settings.max_covered
-        if max_covered is not None:
-            return found.select(drop_covered(found.masks, found.scores, image.size, max_covered))
-        return found.select(np.argsort(-found.scores, kind="stable"))
+    def look(self, scaled: Tensor, thresh: float) -> tuple[dict[str, Tensor], str]:
+        """One forward pass; one thread after the other.
 
-    def _predict_tile(
-        self, image: Image, tile: Tile, limits: tuple[float, float], factor: float, thresh: float
-    ) -> Instances:
-        x0, y0, x1, y1 = tile.window
-        pixels = torch.from_numpy(stretch(image.pixels[y0:y1, x0:x1], limits)).permute(2, 0, 1)
-        scaled = zoom_image(pixels, factor)
-        raw = self._run(scaled)
-        keep = raw["scores"] >= thresh
-        # Both axes have their own factor: sides are rounded to whole network pixels.
-        ratios = torch.tensor([(x1 - x0) / scaled.shape[2], (y1 - y0) / scaled.shape[1]] * 2)
-        boxes = (raw["boxes"][keep] * ratios).numpy()
-        size = (y1 - y0, x1 - x0)
-        masks = masks_to_crops(raw["masks"][keep, 0].numpy(), boxes, size, aligned=self.card.settings.aligned)
-        masks = masks.shifted(x0, y0)
-        capped = len(raw["scores"]) >= self.card.settings.detections_per_image
-        cells = Instances(
-            boxes=(boxes + np.array([x0, y0, x0, y0])).astype(np.float32),
-            scores=raw["scores"][keep].numpy(),
-            class_ids=raw["labels"][keep].numpy(),
-            masks=masks,
-            image_size=image.size,
-            notes=(_cap_note(tile, self.card.settings.detections_per_image),) if capped else (),
-        )
-        owned = [tile.owns(x, y, _SEAM_NETWORK_PX / factor) for x, y in centroids(masks).tolist()]
-        return cells.select((masks.areas() > 0) & np.array(owned, np.bool_))
+        Args:
+            scaled: float32 [3, h, w] in [0, 1], at network scale.
+            thresh: least score.
 
-    def _run(self, scaled: Tensor) -> dict[str, Tensor]:
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            detections, _ = self.network([scaled.to(self.device)])
+        Returns:
+            Boxes (network px), scores, labels and masks on the CPU; and the limit that was reached, "" for none.
+        """
+        settings = self.card.settings
+        with (
+            self._turn,
+            torch.inference_mode(),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16),
+            keep_believed(self.network.rpn),
+        ):
+            [found], _ = self.network([scaled.to(self.device)])
+        keep = found["scores"] >= thresh
+        is_full = keep.sum() >= settings.detections_per_image
+        cap = f"cap of {settings.detections_per_image} detections" if is_full else ""
         return {
-            key: value.float().cpu() if value.is_floating_point() else value.cpu()
-            for key, value in detections[0].items()
-        }
-
-
-def _cap_note(tile: Tile, cap: int) -> str:
-    return f"detection cap of {cap} reached in window {tile.window} (x0, y0, x1, y1): cells may be missing there"
-
-
-def _join(parts: Sequence[Instances], image_size: tuple[int, int]) -> Instances:
-    masks = MaskCrops(
-        np.concatenate([part.masks.boxes for part in parts]), np.concatenate([part.masks.bits for part in parts])
-    )
-    return Instances(
-        boxes=np.concatenate([part.boxes for part in parts]),
-        scores=np.concatenate([part.scores for part in parts]),
-        class_ids=np.concatenate([part.class_ids for part in parts]),
-        masks=masks,
-        image_size=image_size,
-        notes=tuple(note for part in parts for note in part.notes),
-    )
+            key: value[keep].float().cpu() if value.is_floating_point() else value[keep].cpu()
+            for key, value in found.items()
+        }, cap
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
@@ -219,6 +276,14 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def _load_again(path: Path, device: str, bf16: bool, sha256: str) -> Model:
+    """The same model in another process, on its best device unless this one used the CPU."""
+    model = load_model(path, device="cpu" if device == "cpu" else "auto", bf16=bf16)
+    if model.sha256 != sha256:
+        raise ModelError(f"{path}: another model than where this run was started; copy the same file to all machines")
+    return model
+
+
 def load_model(name_or_path: str | Path, *, device: str = "auto", bf16: bool = True) -> Model:
     """Load a shipped model by name, or any everycell model file.
 
@@ -236,4 +301,4 @@ def load_model(name_or_path: str | Path, *, device: str = "auto", bf16: bool = T
     network, card = load_network(path)
     fold_norms(network.backbone.body)
     network = network.to(place).to(memory_format=torch.channels_last)
-    return Model(network, card, place, bf16=bf16 and supports_bf16(place), sha256=file_sha256(path))
+    return Model(network, card, place, bf16=bf16 and supports_bf16(place), sha256=file_sha256(path), path=path)

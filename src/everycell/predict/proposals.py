@@ -41,7 +41,7 @@ def trace_cells(model: Model, image: Image, boxes: NDArray[np.float64]) -> NDArr
     limits = input_range(image.pixels, settings.normalize)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     covered = np.zeros((len(STEPS), len(boxes)), np.bool_)
-    for tile in model.tiles(image.size, factor):
+    for tile in model.tiling(image.size, factor).tiles:
         index = np.flatnonzero([tile.owns(x, y) for x, y in centres.tolist()])
         x0, y0, x1, y1 = tile.window
         truth = TrueBoxes((y1 - y0, x1 - x0), boxes[index] - (x0, y0, x0, y0)).zoomed(factor)
