@@ -27,7 +27,7 @@ from everycell.predict.store import MemoryStore, TileStore
 from everycell.predict.sweep import Rows
 from everycell.structures import Instances
 
-_THREADS = 3  # one reads and one tidies up while the third has the network
+_THREADS = 1  # on two cores more threads took more memory and no less time
 _BATCH_CELLS = 4096
 
 
