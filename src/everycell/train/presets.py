@@ -28,6 +28,22 @@ _SLIM = ModelSettings(
     box_batch_per_image=128,
     max_covered=0.5,
 )
+_SLIM_TRAIN = TrainSettings(
+    recipe="nuclei",
+    crop_px=256,
+    scale_jitter=(0.6, 1.3),
+    optimizer="adamw",
+    learning_rate=6e-4,
+    weight_decay=1e-2,
+    schedule="cosine",
+    warmup_steps=200,
+    clip_norm=5.0,
+    ema_decay=0.998,
+    epochs=16,
+    steps_per_epoch=500,
+    val_limit=24,
+    validate_every=3,
+)
 
 PRESETS: dict[str, RunSettings] = {
     # The report's two systems: whole images, short side 512.
@@ -53,44 +69,19 @@ PRESETS: dict[str, RunSettings] = {
         ),
     ),
     # The shipped one-class model.
-    "nuclei": RunSettings(
-        model=_SLIM,
-        train=TrainSettings(
-            recipe="nuclei",
-            crop_px=256,
-            scale_jitter=(0.6, 1.3),
-            optimizer="adamw",
-            learning_rate=6e-4,
-            weight_decay=1e-2,
-            schedule="cosine",
-            warmup_steps=200,
-            clip_norm=5.0,
-            ema_decay=0.998,
-            epochs=16,
-            steps_per_epoch=500,
-            val_limit=24,
-            validate_every=3,
-        ),
-    ),
+    "nuclei": RunSettings(model=_SLIM, train=_SLIM_TRAIN),
     # Stained tissue with several classes, from few images: the one-class model goes on learning.
     "tissue": RunSettings(
         model=_SLIM,
-        train=TrainSettings(
-            init_weights="nuclei",
-            recipe="nuclei",
-            crop_px=256,
-            scale_jitter=(0.8, 1.25),
-            balance_classes=0.5,
-            optimizer="adamw",
-            learning_rate=3e-4,
-            weight_decay=1e-2,
-            schedule="cosine",
-            warmup_steps=100,
-            clip_norm=5.0,
-            ema_decay=0.998,
-            epochs=8,
-            steps_per_epoch=500,
-            validate_every=2,
+        train=_SLIM_TRAIN.model_copy(
+            update={
+                "init_weights": "nuclei",
+                "scale_jitter": (0.8, 1.25),
+                "balance_classes": 0.5,
+                "epochs": 10,
+                "val_limit": None,
+                "validate_every": 2,
+            }
         ),
     ),
 }
