@@ -62,6 +62,9 @@ class ModelSettings(Settings):
     class_agnostic: bool = Field(
         False, description="one box and mask for all classes: a box keeps its best class and scores as any cell"
     )
+    class_context: float | None = Field(
+        None, ge=1, description="classes from a head of their own, which sees the box widened this many times too"
+    )
     canonical_px: int = Field(224, ge=8, description="box size that reads pyramid level 4 (Lin et al. 2017, eq. 1)")
     aligned: bool = Field(
         False, description="sub-pixel exact RoIAlign and masks; False is torchvision's half-pixel rule"

@@ -50,31 +50,31 @@ def test_one_command_from_the_test_folder_to_the_zip(predict, model, out):
         "Note: 1 of 3 images have no cell (c.png)",
     ]
     assert [entry["image_id"] for entry in results(path)] == [70] * 3 + [50] * 5
-    assert all(options["score_thresh"] == 0.05 for _, options in model.seen)
+    assert all(options.score_thresh == 0.05 for _, options in model.seen)
     names = {item.name for item in out.iterdir()}
     assert names == {*(f"{stem}.coco.json" for stem in STEMS), path.name, "run.json", "summary.csv"}
 
 
 def test_a_score_threshold_that_is_given_stays(predict, model):
     assert predict("--score-thresh", "0.3")[2] == ""
-    assert {options["score_thresh"] for _, options in model.seen} == {0.3}
+    assert {options.score_thresh for _, options in model.seen} == {0.3}
 
 
 def test_an_interrupted_run_ends_in_the_same_zip(predict, model, out, monkeypatch, tmp_path):
     assert predict()[0] == 0
     whole = (out / "test-results.zip").read_bytes()
     out.rename(tmp_path / "whole")
-    predict_one = model.predict
+    detect = model.detect
 
-    def interrupt_third(image, **options):
-        if len(model.seen) == 5:
+    def interrupt_third(source, tile):
+        if len(model.seen) == 6:
             raise KeyboardInterrupt
-        return predict_one(image, **options)
+        return detect(source, tile)
 
-    monkeypatch.setattr(model, "predict", interrupt_third)
+    monkeypatch.setattr(model, "detect", interrupt_third)
     assert predict()[0] == 130
     assert not (out / "test-results.zip").exists()
-    monkeypatch.setattr(model, "predict", predict_one)
+    monkeypatch.setattr(model, "detect", detect)
     assert "2 of them kept" in predict()[1]
     assert (out / "test-results.zip").read_bytes() == whole
     assert "3 of them kept" in predict()[1]

@@ -48,7 +48,7 @@ def test_help_names_every_command(everycell):
         (["predict", "a.png", "-o", "out", "--mpp", "nan"], "--mpp"),
         (["predict", "a.png", "-o", "out", "--diameter", "-3"], "--diameter"),
         (["predict", "a.png", "-o", "out", "--score-thresh", "1.5"], "--score-thresh"),
-        (["predict", "a.png", "-o", "out", "--formats", "labels,xml"], "labels, coco, geojson, table, overlay"),
+        (["predict", "a.png", "-o", "out", "--formats", "labels,xml"], "labels, zarr, coco, geojson"),
         (["predict", "a.png", "-o", "out", "--channels", "red"], "1,2"),
         (["predict", "a.png", "-o", "out", "--device", "gpu"], "--device"),
     ],
@@ -64,7 +64,7 @@ def test_an_interrupt_ends_with_130(everycell, monkeypatch, model, folder, tmp_p
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(model, "predict", interrupt)
+    monkeypatch.setattr(model, "tiled", interrupt)
     code, _, err = everycell("predict", folder, "-o", tmp_path / "out")
     assert (code, err) == (130, "everycell: interrupted\n")
 
@@ -73,6 +73,6 @@ def test_a_bug_is_not_hidden(monkeypatch, model, folder, tmp_path):
     def bug(*_, **__):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(model, "predict", bug)
+    monkeypatch.setattr(model, "tiled", bug)
     with pytest.raises(ZeroDivisionError):
         main(["predict", str(folder), "-o", str(tmp_path / "out")])

@@ -1,7 +1,9 @@
 import csv
 import errno
 import json
+import os
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -10,7 +12,9 @@ import pytest
 import tifffile
 
 from everycell.cli.outputs import output_paths
-from everycell.cli.settings import FORMATS
+from everycell.cli.settings import FORMATS, ViewsName
+from everycell.predict.predictor import PredictOptions
+from everycell.predict.views import VIEWS
 
 
 @pytest.fixture
@@ -49,7 +53,7 @@ def test_summary_by_hand(everycell, model, folder, out):
     assert (a["status"], a["n_cells"], a["count_round"], a["count_long"]) == ("ok", "3", "2", "1")
     # 80 by 100 px of 0.5 µm are 40 by 50 µm = 0.002 mm²; areas are 36, 36 and 64 px of 0.25 µm².
     assert (a["cells_per_mm2"], a["median_area_px"], a["median_area_um2"]) == ("1500.0", "36.0", "9.0")
-    assert (a["height"], a["width"], a["mpp"], a["error"]) == ("80", "100", "0.5", "")
+    assert (a["height"], a["width"], a["mpp"], a["area_mm2"], a["error"]) == ("80", "100", "0.5", "0.002", "")
     assert (c["n_cells"], c["cells_per_mm2"], c["median_area_px"], c["median_area_um2"]) == ("0", "0.0", "", "")
 
 
@@ -69,10 +73,22 @@ def test_run_record(everycell, model, folder, out):
 
 
 def test_options_reach_the_model(everycell, model, folder, out):
-    everycell("predict", folder / "a.png", "-o", out, "--diameter", "12", "--score-thresh", "0.3", "--channels", "3,1")
-    [(image, options)] = model.seen
-    assert options == {"mpp": None, "diameter": 12.0, "score_thresh": 0.3}
-    assert (image.pixels[..., 2] == 0).all()  # two channels: blue stays black
+    everycell("predict", folder / "a.png", "-o", out, "--diameter", "12", "--score-thresh", "0.3")
+    everycell("predict", folder / "b.png", "-o", out / "b", "--views", "flips", "--no-skip-background", "--mpp", "0.25")
+    (_, first), (source, second) = model.seen
+    assert first == PredictOptions(diameter=12.0, score_thresh=0.3)
+    assert second == PredictOptions(views="flips", skip_background=False)
+    assert source.mpp == 0.25
+
+
+def test_every_kind_of_views_can_be_chosen():
+    assert get_args(ViewsName) == tuple(VIEWS)
+
+
+def test_chosen_channels_are_read(everycell, model, folder, out):
+    everycell("predict", folder / "a.png", "-o", out, "--channels", "3,1")
+    with PIL.Image.open(out / "a.overlay.png") as overlay:
+        assert overlay.getpixel((3 * 8, 6 * 8)) == (200, 200, 0)  # two channels: blue stays black
 
 
 def test_formats_limit_what_is_written(everycell, model, folder, out):
@@ -144,14 +160,14 @@ def test_a_bad_image_fails_alone(everycell, model, folder, out, spoil):
 
 
 def test_not_enough_memory_fails_alone(everycell, model, folder, out, monkeypatch):
-    predict = model.predict
+    detect = model.detect
 
-    def hungry(image, **options):
-        if (image.pixels > 0).sum() == 5 * 36 * 3:
+    def hungry(source, tile):
+        if source.name.endswith("b.png"):
             raise MemoryError
-        return predict(image, **options)
+        return detect(source, tile)
 
-    monkeypatch.setattr(model, "predict", hungry)
+    monkeypatch.setattr(model, "detect", hungry)
     code, _, err = everycell("predict", folder, "-o", out)
     assert code == 1
     assert err == f"everycell: error: {folder / 'b.png'}: not enough memory; cut the image into smaller ones\n"
@@ -182,42 +198,56 @@ def test_output_folder_that_cannot_be_made(everycell, model, folder, tmp_path, b
     assert err.count("\n") == 1
 
 
-def no_space_for(monkeypatch, *names):
-    """Let the disk be full whenever one of the files `names` is about to appear."""
+def cannot_write(monkeypatch, *names, reason=errno.ENOSPC):
+    """Let `reason` come up whenever one of the files `names` is about to appear."""
     replace = Path.replace
 
-    def full(self, target):
+    def fail(self, target):
         if Path(target).name in names:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(reason, os.strerror(reason))
         return replace(self, target)
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(Path, "replace", fail)
 
 
-def test_disk_full_for_one_image(everycell, model, folder, out, monkeypatch):
-    no_space_for(monkeypatch, "b.cells.parquet")
+def test_an_image_that_cannot_be_written_fails_alone(everycell, model, folder, out, monkeypatch):
+    cannot_write(monkeypatch, "b.cells.parquet", reason=errno.ENAMETOOLONG)
     code, _, err = everycell("predict", folder, "-o", out)
     assert code == 1
     assert err.count("\n") == 1
     assert str(folder / "b.png") in err
-    assert "No space left on device" in err
+    assert "File name too long" in err
     assert {stem: row["status"] for stem, row in summary(out).items()} == {"a": "ok", "b": "failed", "c": "ok"}
     assert not list(out.glob("b.*"))
     assert not list(out.glob(".everycell*"))
 
 
-def test_disk_full_for_two_images_in_a_row_stops(everycell, model, folder, out, monkeypatch):
-    no_space_for(monkeypatch, "a.coco.json", "b.labels.tif")
+def test_two_such_images_in_a_row_stop_the_run(everycell, model, folder, out, monkeypatch):
+    cannot_write(monkeypatch, "a.coco.json", "b.labels.tif", reason=errno.EACCES)
     code, _, err = everycell("predict", folder, "-o", out)
     assert code == 1
-    assert [line.count("No space left on device") for line in err.splitlines()] == [1, 1, 0]
+    assert [line.count("Permission denied") for line in err.splitlines()] == [1, 1, 0]
     assert "stopped after two images in a row" in err
     assert {stem: row["status"] for stem, row in summary(out).items()} == {"a": "failed", "b": "failed"}
     assert {path.name for path in out.iterdir()} == {"run.json", "summary.csv"}
 
 
+def test_a_full_disk_stops_the_run(everycell, model, folder, out, monkeypatch):
+    with monkeypatch.context() as patch:
+        cannot_write(patch, "b.geojson")
+        code, _, err = everycell("predict", folder, "-o", out)
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "No space left on device; free some space or choose another folder; the same command then goes on" in err
+    assert {stem: row["status"] for stem, row in summary(out).items()} == {"a": "ok", "b": "failed"}
+    assert not list(out.glob("b.*"))
+    assert not list(out.glob(".everycell*"))
+    assert everycell("predict", folder, "-o", out)[0] == 0
+    assert [Path(source.name).stem for source, _ in model.seen] == ["a", "b", "b", "c"]
+
+
 def test_disk_full_for_the_record(everycell, model, folder, out, monkeypatch):
-    no_space_for(monkeypatch, "run.json")
+    cannot_write(monkeypatch, "run.json")
     code, _, err = everycell("predict", folder, "-o", out)
     assert code == 1
     assert err.count("\n") == 1

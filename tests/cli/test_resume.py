@@ -11,23 +11,24 @@ def out(tmp_path):
 
 
 def test_an_interrupted_run_goes_on(everycell, model, folder, out, monkeypatch):
-    predict = model.predict
+    detect = model.detect
 
-    def interrupt_second(image, **options):
-        if model.seen:
+    def interrupt_second(source, tile):
+        if model.windows:
             raise KeyboardInterrupt
-        return predict(image, **options)
+        return detect(source, tile)
 
-    monkeypatch.setattr(model, "predict", interrupt_second)
+    monkeypatch.setattr(model, "detect", interrupt_second)
     assert everycell("predict", folder, "-o", out)[0] == 130
     assert [row["image"] for row in json.loads((out / "run.json").read_bytes())["images"]] == ["a"]
     before = (out / "a.labels.tif").stat().st_mtime_ns
 
-    monkeypatch.setattr(model, "predict", predict)
+    monkeypatch.undo()
+    monkeypatch.setattr("everycell.cli.batch.load_model", model.load)
     code, said, _ = everycell("predict", folder, "-o", out)
     assert code == 0
     assert said.startswith("8 cells in 3 of 3 images, 1 of them kept from an earlier run;")
-    assert len(model.seen) == 3
+    assert len(model.windows) == 3
     assert (out / "a.labels.tif").stat().st_mtime_ns == before
 
 
@@ -113,6 +114,6 @@ def test_a_setting_that_is_wrong_for_every_image_stops_at_once(everycell, model,
     def refuse(*_, **__):
         raise ConfigError("diameter must lie in 1 … 10000, got 0.5")
 
-    monkeypatch.setattr(model, "predict", refuse)
+    monkeypatch.setattr(model, "tiled", refuse)
     code, said, err = everycell("predict", folder, "-o", out, "--diameter", "0.5")
     assert (code, said, err) == (1, "", "everycell: error: diameter must lie in 1 … 10000, got 0.5\n")

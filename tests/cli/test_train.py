@@ -1,5 +1,6 @@
 """The train command from files on disk to a model that predicts."""
 
+import csv
 import json
 import re
 import shutil
@@ -9,8 +10,10 @@ import pytest
 import tifffile
 
 from everycell.cli import main
-from everycell.datasets import synthetic_sample
+from everycell.datasets import open_dataset, synthetic_sample
 from everycell.models.checkpoint import read_card
+from everycell.predict import load_model
+from everycell.train.before_after import before_after
 
 SETTINGS = """
 [model]
@@ -97,6 +100,39 @@ def test_from_takes_the_settings_of_the_model_and_changes_of_the_file(folders, t
     assert "last: filled" in capsys.readouterr().err
     before, after = (read_card(tmp_path / name / "last.safetensors").settings for name in ("run", "on"))
     assert before.model_copy(update={"nms_thresh": 0.4}) == after
+
+
+def fine_tune(folders, out, *more):
+    """Two steps on from a model that has learnt nothing."""
+    if not (folders / "start").exists():
+        train(folders, folders / "start")
+    return run(
+        *("train", folders / "data", "-o", out, "--from", folders / "start" / "last.safetensors"),
+        *("--config", folders / "short.toml", "--device", "cpu", "--no-bf16", *more),
+    )
+
+
+def test_fine_tuning_ends_with_both_models_on_new_and_old_images(folders, tmp_path, capsys):
+    (folders / "short.toml").write_text("[train]\nepochs = 1\nsteps_per_epoch = 2\n")
+    assert not fine_tune(folders, tmp_path / "run", "--old", folders / "data")
+    err = capsys.readouterr().err
+    assert "new, held out" in err
+    assert "crop_px = 256" in (tmp_path / "run" / "settings.toml").read_text()  # of preset finetune
+    with (tmp_path / "run" / "before_after.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["data"], row["n_images"]) for row in rows] == [("new, held out", "1"), ("old", "3")]
+    before, after = (
+        load_model(path / "best.safetensors", device="cpu") for path in (folders / "start", tmp_path / "run")
+    )
+    dataset = open_dataset(folders / "data")
+    samples = [dataset.load(i) for i in range(3)]
+    compared = before_after(before, after, "old", samples, dataset.class_names)
+    assert float(rows[1]["ap50_after"]) == pytest.approx(compared.ap50_after)
+
+
+def test_old_images_need_a_model_to_start_from(folders, tmp_path, capsys):
+    assert train(folders, tmp_path / "run", "--old", folders / "data") == 1
+    assert "name that with --from" in capsys.readouterr().err
 
 
 def test_a_second_run_in_the_folder_is_refused(folders, tmp_path, capsys):

@@ -42,7 +42,6 @@ def test_a_feature_as_qupath_reads_it(tmp_path):
         "objectType": "detection",
         "name": "1",
         "classification": {"name": "tumour", "color": list(CLASS_COLORS[1])},
-        "isLocked": False,
         "measurements": {"Score": 0.9},
     }
     assert parted["properties"]["name"] == "3"
@@ -136,6 +135,13 @@ def test_a_list_of_hand_drawn_outlines_without_classes(tmp_path):
     assert back.masks.areas().tolist() == [9, 9]
     assert back.class_ids.tolist() == [1, 1]
     assert back.scores.tolist() == [1, 0.5]
+
+
+def test_a_class_that_qupath_derived_from_another(tmp_path):
+    derived = {"names": ["Tumor", "Positive"], "color": [250, 62, 62]}
+    back = read(tmp_path, [feature([SQUARE], classification=derived), feature([SQUARE], classification={"name": "x"})])
+    assert back.class_names == ("Tumor: Positive", "x")
+    assert back.class_ids.tolist() == [1, 2]
 
 
 def test_an_outline_around_no_pixel_is_left_out_and_counted(tmp_path):

@@ -167,6 +167,17 @@ class TestDamage:
             np.testing.assert_array_equal(source.read((0, 0, 256, 256)), levels[0])
             np.testing.assert_array_equal(source.read_at((0, 0, 256, 256), 0.25), levels[2])
 
+    @pytest.mark.parametrize("offset", [0, 8])  # nowhere, and amid the pixels
+    def test_a_lost_level_is_made_from_the_finer_one(self, tmp_path: Path, offset: int) -> None:
+        levels = [np.full((256 >> i, 256 >> i, 3), 90, np.uint8) for i in range(3)]
+        path = tmp_path / "a.tif"
+        write_subifds(path, levels, photometric="rgb", compression="zlib", tile=(64, 64))
+        with tifffile.TiffFile(path, mode="r+") as tif:
+            tag = tif.pages.first.tags["SubIFDs"]
+            tag.overwrite((tag.value[0], offset))
+        with open_source(path) as source:
+            np.testing.assert_array_equal(source.read_at((0, 0, 256, 256), 0.25), levels[2])
+
     def test_a_small_picture_that_follows_is_no_level(self, tmp_path: Path) -> None:
         big, thumbnail = np.full((200, 300, 3), 9, np.uint8), np.full((64, 64, 3), 200, np.uint8)
         write_series(tmp_path / "a.tif", [big, thumbnail], photometric="rgb")

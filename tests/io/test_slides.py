@@ -187,3 +187,8 @@ class TestDamage:
         (tmp_path / "a.czi").write_bytes(b"ZISRAWFILE" + bytes(500))
         with pytest.raises(DataError, match=r"OpenSlide cannot open .*a\.czi .*or export it as OME-TIFF"):
             open_source(tmp_path / "a.czi")
+
+    def test_the_label_of_an_olympus_slide_is_not_taken_for_the_slide(self, tmp_path: Path) -> None:
+        tifffile.imwrite(tmp_path / "a.vsi", SMOOTH[:64, :64], photometric="rgb")
+        with pytest.raises(DataError, match=r"a\.vsi is a slide of Olympus, .* export it as OME-TIFF"):
+            open_source(tmp_path / "a.vsi")

@@ -223,22 +223,21 @@ class TestDamage:
             assert "\n" not in str(caught.value)
             assert not caplog.records
             np.testing.assert_array_equal(source.read((96, 32, 130, 64)), RGB[32:64, 96:])
-            with pytest.raises(DataError, match="row 32, column 48"):
-                source.overview()  # all rows are read at once here
+            np.testing.assert_array_equal(source.overview(), RGB[:32])
 
     def test_damaged_rows_do_not_count_for_the_whole(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("everycell.io.sources.BAND_PX", 130 * 32)
         with open_source(path) as source:
             np.testing.assert_array_equal(source.overview(), RGB[:32])
         values = np.arange(200.0 * 130).reshape(200, 130)
-        values[0] = 1e9
+        values[20] = 1e9
         values[31, 5] = np.nan
         with open_source(values) as source:
             with pytest.raises(DataError, match="has NaN pixels"):
                 source.read((0, 31, 9, 32))
-            rest = values[32:]
+            rest = np.delete(values, range(16, 32), axis=0)  # a band that fails is tried again in halves
             dark, bright = np.percentile(rest, (1, 99.8))
-            expected = ((rest - dark) * (255 / (bright - dark))).clip(0, 255).round()
+            expected = ((values[32:] - dark) * (255 / (bright - dark))).clip(0, 255).round()
             np.testing.assert_array_equal(source.read((0, 32, 130, 200))[..., 0], expected)
 
     def test_a_piece_that_was_never_written_is_black(self, tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
 
 from everycell.config import ModelSettings
-from everycell.models.mask_heads import build_mask_head
+from everycell.models.mask_heads import CellMaskPredictor, build_mask_head
 
 FEATURES = torch.rand(2, 256, 14, 14, generator=torch.Generator().manual_seed(0))
 
@@ -24,6 +25,24 @@ def test_dropout_adds_no_names_and_drops_only_in_training(kind):
     assert torch.equal(predictor(FEATURES), predictor(FEATURES))
     predictor.train()
     assert not torch.equal(predictor(FEATURES), predictor(FEATURES))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("count", [0, 3])
+def test_the_standard_predictor_is_torchvisions(memory_format, count):
+    torch.manual_seed(0)
+    own, theirs = CellMaskPredictor(8, 3, dropout=0.0), MaskRCNNPredictor(8, 8, 3)
+    theirs.load_state_dict(own.state_dict())
+    x = torch.rand(count, 8, 5, 7).to(memory_format=memory_format)
+    weights = torch.rand(count, 3, 10, 14)
+    results = []
+    for predictor in (own, theirs):
+        features = x.clone().requires_grad_()
+        logits = predictor(features)
+        (logits * weights).sum().backward()
+        results.append([logits, features.grad, *(p.grad for p in predictor.parameters())])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_reports_predictor():

@@ -205,6 +205,20 @@ def test_images_of_a_batch_do_not_touch_each_other(small, build):
         assert (found["scores"].diff() <= 0).all()
 
 
+def test_heads_take_few_boxes_at_a_time_with_the_same_outcome(small, build, monkeypatch):
+    network = build(small)
+    batch = images((64, 128), (96, 40), (33, 35))
+    with torch.inference_mode():
+        expected, _ = network(batch)
+        monkeypatch.setattr("everycell.models.roi_heads._BOXES_AT_A_TIME", 7)
+        monkeypatch.setattr("everycell.models.roi_heads._MASKS_AT_A_TIME", 3)
+        found, _ = network(batch)
+    assert sum(len(of_image["boxes"]) for of_image in expected) > 10
+    for one, other in zip(found, expected, strict=True):
+        for key, value in other.items():
+            torch.testing.assert_close(one[key], value)
+
+
 @pytest.mark.parametrize(("aligned", "head"), [(False, "wide"), (True, "standard")])
 @pytest.mark.parametrize("with_cells", [False, True])
 def test_images_with_and_without_cells_train(small, build, target, aligned, head, with_cells):

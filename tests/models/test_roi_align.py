@@ -78,18 +78,22 @@ def test_pooling_nothing_and_bfloat16(aligned):
 @pytest.mark.parametrize("aligned", [True, False])
 def test_gathering_equals_torchvision(aligned):
     generator = torch.Generator().manual_seed(0)
-    feature = torch.rand((2, 5, 20, 27), generator=generator).contiguous(memory_format=torch.channels_last)
     corner = torch.rand((40, 2), generator=generator) * 110 - 12  # some begin and end outside
     boxes = torch.cat([corner, corner + torch.rand((40, 2), generator=generator) * 60], dim=1)
     rois = torch.cat([(torch.arange(40) % 2)[:, None].float(), boxes], dim=1)
+    levels, scales = torch.randint(2, (40,), generator=generator), [0.25, 0.125]
+    maps = [torch.rand((2, 5, 20, 27), generator=generator), torch.rand((2, 5, 10, 14), generator=generator)]
     for size in (7, 14):
-        theirs, own = (feature.clone().requires_grad_() for _ in range(2))
-        expected = roi_align(theirs, rois, size, 0.25, 2, aligned)
-        found = gather_roi_align(own, rois, size, 0.25, aligned=aligned)
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-        weights = torch.rand(expected.shape, generator=generator)
-        (expected * weights).sum().backward()
+        theirs, own = ([m.clone().requires_grad_() for m in maps] for _ in range(2))
+        found = gather_roi_align(own, rois, levels, size, scales, aligned=aligned)
+        assert found.is_contiguous(memory_format=torch.channels_last)
+        weights = torch.rand(found.shape, generator=generator)
         (found * weights).sum().backward()
-        torch.testing.assert_close(own.grad, theirs.grad, rtol=0, atol=1e-4)
-        assert (theirs.grad == 0).any()  # pixels that no box reads
-    assert gather_roi_align(feature, rois[:0], 7, 0.25, aligned=aligned).shape == (0, 5, 7, 7)
+        for level, scale in enumerate(scales):
+            here = levels == level
+            expected = roi_align(theirs[level], rois[here], size, scale, 2, aligned)
+            torch.testing.assert_close(found[here], expected, rtol=0, atol=1e-5)
+            (expected * weights[here]).sum().backward()
+            torch.testing.assert_close(own[level].grad, theirs[level].grad, rtol=0, atol=1e-4)
+            assert (theirs[level].grad == 0).any()  # pixels that no box reads
+    assert gather_roi_align(maps, rois[:0], levels[:0], 7, scales, aligned=aligned).shape == (0, 5, 7, 7)

@@ -43,6 +43,15 @@ def test_mask_targets_by_hand():
     assert found.tolist() == [[[0.5, 1.0], [0.5, 0.5]]]
 
 
+def test_mask_targets_stay_exact_under_autocast():
+    layers = torch.randint(2, (1, 40, 40), generator=seeded(0), dtype=torch.int32)
+    box, one = torch.tensor([[0.3, 1.7, 38.1, 37.9]]), torch.tensor([1], dtype=torch.int32)
+    expected = mask_targets(layers, torch.tensor([0]), one, box, 28, aligned=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = mask_targets(layers, torch.tensor([0]), one, box, 28, aligned=True)
+    assert torch.equal(found, expected)
+
+
 def test_mask_targets_of_no_boxes():
     none = torch.zeros(0, dtype=torch.int64)
     layers = torch.zeros((1, 4, 4), dtype=torch.int32)

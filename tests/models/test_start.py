@@ -42,13 +42,18 @@ def test_a_model_finds_the_same_cells_before_it_learns_classes(agnostic, one_cla
         torch.testing.assert_close(found[key], value)
 
 
-def test_class_scores_of_other_numbers_of_classes_start_at_random(agnostic, build, tmp_path):
+def test_between_other_numbers_every_class_starts_as_any_cell(agnostic, build, tmp_path):
     path = tmp_path / "two.safetensors"
     save_model(path, build(agnostic, 2).state_dict(), ModelCard(name="two", settings=agnostic, class_names=("a", "b")))
-    report = init_network(CellMaskRCNN(agnostic, 3), path)
-    scores = "roi_heads.box_predictor.cls_score"
-    assert report.missing == (f"{scores}.bias", f"{scores}.weight")
-    assert "2 start at random (roi_heads.box_predictor.cls_score)" in str(report)
+    network = CellMaskRCNN(agnostic, 3)
+    report = init_network(network, path)
+    assert (report.missing, report.unused) == ((), ())
+    features = torch.randn(5, agnostic.box_head_channels)
+    before = load_network(path)[0].roi_heads.box_predictor(features)[0]
+    after = network.roi_heads.box_predictor(features)[0]
+    torch.testing.assert_close(after[:, 0], before[:, 0])
+    expected = before[:, 1:].mean(1, keepdim=True) + torch.log(torch.tensor(2 / 3))
+    torch.testing.assert_close(after[:, 1:], expected.expand(-1, 3))
 
 
 def test_a_model_on_another_backbone_is_refused(agnostic, one_class):

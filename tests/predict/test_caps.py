@@ -5,7 +5,7 @@ import torch
 
 from everycell.config import ModelSettings
 from everycell.models import CellMaskRCNN
-from everycell.predict.caps import keep_believed
+from everycell.predict.caps import keep_believed, leave_out_below
 
 IMAGE = torch.rand((3, 96, 96), generator=torch.Generator().manual_seed(0))
 
@@ -60,3 +60,39 @@ def test_proposals_within_the_limits_are_the_same():
 def test_the_network_is_itself_again_after_an_error():
     with pytest.raises(IndexError):
         proposals(1.0, 10, 10, kept=True, image=torch.zeros(3))
+
+
+class TestLeaveOutBelow:
+    def found(self, score: float | None) -> tuple[dict[str, torch.Tensor], int]:
+        """Detections of a network with random weights, and how many boxes got a mask."""
+        torch.manual_seed(3)
+        settings = ModelSettings(
+            backbone="resnet18",
+            fpn_channels=8,
+            anchor_sizes=(8, 16, 32, 64, 128),
+            box_head_channels=8,
+            mask_channels=8,
+            detections_per_image=10_000,
+        )
+        network = CellMaskRCNN(settings, 2).eval()
+        torch.nn.init.normal_(network.roi_heads.box_predictor.cls_score.weight, std=30)
+        drawn = []
+        network.roi_heads.mask_head.register_forward_hook(lambda *call: drawn.append(len(call[-1])))
+        with torch.inference_mode(), leave_out_below(network.roi_heads, score) if score else nullcontext():
+            [detections], _ = network([IMAGE])
+        assert network.roi_heads.score_thresh == 0.05
+        return detections, sum(drawn)
+
+    def test_the_same_remain_as_when_left_out_afterwards(self):
+        everything, n_all = self.found(None)
+        score = float(everything["scores"].median())  # held by a detection: it stays
+        kept, n_kept = self.found(score)
+        chosen = everything["scores"] >= score
+        assert n_all == len(chosen)
+        assert 10 < n_kept == int(chosen.sum()) < n_all
+        for name in ("boxes", "scores", "labels"):
+            assert torch.equal(kept[name], everything[name][chosen])
+        torch.testing.assert_close(kept["masks"], everything["masks"][chosen])
+
+    def test_never_more_than_without(self):
+        assert torch.equal(self.found(0.01)[0]["scores"], self.found(None)[0]["scores"])

@@ -1,13 +1,14 @@
 import os
 import signal
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
 from tile_stubs import LabelDetector, SlowDetector, random_cells
 
-from everycell.errors import ConfigError
+from everycell.errors import ConfigError, DataError, EverycellError
 from everycell.io import open_source
-from everycell.predict.cluster import ClusterExecutor
+from everycell.predict.cluster import ClusterExecutor, _hand_on
 from everycell.predict.detector import Rules
 from everycell.predict.engine import TiledPrediction
 from everycell.predict.tiling import Tiling
@@ -45,3 +46,45 @@ def test_no_scheduler(monkeypatch):
     monkeypatch.setattr("everycell.predict.cluster._TIMEOUT_SECONDS", 0.2)
     with pytest.raises(ConfigError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1: .*dask scheduler"):
         ClusterExecutor("tcp://127.0.0.1:1")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of dask's own processes and sockets
+def test_a_tile_that_ends_every_worker_is_an_error_in_words():
+    import dask
+
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        ClusterExecutor(cluster.scheduler_address) as executor,
+        pytest.raises(EverycellError, match=r"^tcp://.*: a tile ended 1 Dask workers .* at tcp://.*; give them more"),
+    ):
+        executor.submit(os._exit, 1).result(timeout=60)
+
+
+class TestHandOn:
+    def hand_on(self, remote):
+        future = Future()
+        _hand_on(future, "tcp://there:1", remote)
+        return future
+
+    def test_results_and_our_own_errors_come_as_they_are(self):
+        remote, error = Future(), DataError("a.svs: damaged")
+        remote.set_result(3)
+        assert self.hand_on(remote).result() == 3
+        remote = Future()
+        remote.set_exception(error)
+        assert self.hand_on(remote).exception() is error
+
+    def test_a_lost_scheduler_is_said(self):
+        remote = Future()
+        remote.cancel()
+        with pytest.raises(EverycellError, match=r"^tcp://there:1: the Dask scheduler is gone; start it again: fin"):
+            self.hand_on(remote).result()
+
+    def test_what_was_cancelled_here_stays_so(self):
+        future, remote = Future(), Future()
+        future.cancel()
+        remote.set_result(3)
+        _hand_on(future, "tcp://there:1", remote)
+        assert future.cancelled()

@@ -56,6 +56,14 @@ def test_labels_without_background():
     assert masks.boxes.tolist() == [[0, 0, 2, 1], [0, 1, 2, 2]]
 
 
+@pytest.mark.parametrize("dtype", [np.uint32, np.int64, np.uint64])
+def test_values_of_any_size(dtype):
+    labels = np.array([[0, 2**31, 2**31], [9, 0, 2**32 - 1]], dtype)
+    masks, values = MaskCrops.from_labels(labels)
+    assert values.tolist() == [9, 2**31, 2**32 - 1]
+    np.testing.assert_array_equal(to_labels(masks, values, (2, 3)), labels)
+
+
 def test_no_cell():
     masks, values = MaskCrops.from_labels(np.zeros((3, 4), np.uint16))
     assert (len(masks), len(values), masks.areas().tolist(), list(masks)) == (0, 0, [], [])

@@ -87,6 +87,13 @@ def test_magnified_crops_show_a_smaller_window():
     assert torch.equal(layer[0::2, 0::2], layer[1::2, 1::2])
 
 
+def test_jittered_crops_are_never_larger_than_asked():
+    source = make_source([(300, 300)], crop_px=96, scale_jitter=(0.6, 1.3))
+    sides = [source.training_example(1, place, 0).image.shape[1] for place in range(40)]
+    assert len(set(sides)) > 1
+    assert max(sides) == 96
+
+
 def test_whole_images_follow_the_short_side_rule():
     source = make_source([(200, 300)], model=ModelSettings(resize_short_px=512))
     assert source.training_example(1, 0, 0).image.shape == (3, 512, 768)

@@ -32,6 +32,7 @@ box_batch_per_image = 16
 resize_short_px = 64
 proposals_train = 50
 proposals_test = 50
+detections_per_image = 20
 [train]
 epochs = {EPOCHS}
 ema_decay = 0.9

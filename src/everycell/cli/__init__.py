@@ -23,6 +23,7 @@ _COMMANDS = {
     "report": "Write a training run's report as one HTML page.",
     "ablate": "Train the report's eight configurations alike and compare them.",
     "anchors": "Measure how well anchors fit the cells of a data set, and suggest sizes.",
+    "export": "Write a model as one graph for ONNX Runtime, OpenVINO or TorchScript.",
     "models": "List the models that come with everycell.",
     "doctor": "Check that everything everycell needs works on this computer.",
 }

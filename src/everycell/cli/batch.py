@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from everycell import __version__
-from everycell.cli.outputs import output_paths, refuse_existing, summarize, write_outputs
+from everycell.cli.one_image import OneImage, predict_image
+from everycell.cli.outputs import check_formats, possible_paths, refuse_existing, remove
 from everycell.cli.record import Row, RunRecord
 from everycell.cli.settings import PredictSettings
 from everycell.datasets import ImageId
 from everycell.errors import ConfigError, DataError, EverycellError, OutputError
+from everycell.files import remove_leftovers
 from everycell.formats import LEADERBOARD_FILE
-from everycell.io import read_image
+from everycell.io import open_source
 from everycell.predict import Model, load_model
+from everycell.predict.cluster import ClusterExecutor
+from everycell.predict.engine import TiledPrediction
+from everycell.structures import Instances
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_TILES = ".tiles"
 
 
 def run_batch(
@@ -27,18 +38,20 @@ def run_batch(
     settings: PredictSettings,
     *,
     id_map: Mapping[str, ImageId] | None = None,
+    scheduler: str | None = None,
     overwrite: bool = False,
 ) -> list[Row]:
     """Predict `images` into `folder`, with `summary.csv` and `run.json` beside their files.
 
-    Images that an earlier run with the same settings and model finished are kept as they are. What goes wrong with
-    one image is said in one line on stderr and in its row.
+    Images that an earlier run with the same settings and model finished are kept as they are; of others its finished
+    tiles are. What goes wrong with one image is said in one line on stderr and in its row.
 
     Args:
         images: (stem, path), sorted by stem.
         folder: made when missing.
         settings: model, scale, formats.
         id_map: stem → id in COCO files, and size to check; the id is the 1-based position when None.
+        scheduler: address of the Dask scheduler whose workers examine the tiles; this process does when None.
         overwrite: predict every image again and forget earlier runs in `folder`.
 
     Returns:
@@ -46,22 +59,33 @@ def run_batch(
 
     Raises:
         ModelError: the model cannot be loaded.
-        ConfigError: a setting is out of range, or the model cannot follow it.
-        OutputError: `folder` cannot be used, or two images in a row could not be written.
+        ConfigError: a setting is out of range, the model cannot follow it, or no scheduler answers.
+        OutputError: `folder` cannot be used, the disk is full, or two images in a row could not be written.
     """
+    check_formats(settings.formats)
     model = load_model(settings.model, device=settings.device, bf16=settings.bf16)
     made_by = asdict(settings) | {"model": model.name, "model_sha256": model.sha256, "everycell": __version__}
     made_by["device"] = str(model.device)
-    record = RunRecord(folder, made_by, model.class_names, overwrite=overwrite)
-    if not overwrite:
-        _refuse_foreign(images, record, settings)
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    batch = _Batch(model, settings, record, console, id_map)
-    with record, progress:
+    made_by["within"] = settings.within and str(settings.within.resolve())
+    with ExitStack() as stack:
+        cluster = stack.enter_context(ClusterExecutor(scheduler)) if scheduler else None
+        record = RunRecord(folder, made_by, model.class_names, overwrite=overwrite)
+        if overwrite:
+            remove(folder / _TILES)
+        else:
+            _refuse_foreign(images, record, settings)
+        if record.resumed:
+            remove_leftovers(folder)
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        batch = _Batch(model, settings, record, progress, id_map, cluster)
+        stack.enter_context(record)
+        stack.enter_context(progress)
         for position, (stem, path) in enumerate(progress.track(images, description="Finding cells"), start=1):
             batch.process(stem, path, position)
+    with suppress(OSError):  # tiles of incomplete images stay
+        (folder / _TILES).rmdir()
     return [record.rows[stem] for stem, _ in images]
 
 
@@ -76,7 +100,7 @@ def _refuse_foreign(images: Sequence[tuple[str, Path]], record: RunRecord, setti
                 f"{record.folder}: holds the cells of another {stem}, {row['path']}; use --overwrite or another folder"
             )
         if not record.resumed:
-            refuse_existing(output_paths(record.folder, stem, settings.formats))
+            refuse_existing(possible_paths(record.folder, stem, settings.formats))
 
 
 @dataclass
@@ -84,9 +108,10 @@ class _Batch:
     model: Model
     settings: PredictSettings
     record: RunRecord
-    console: Console
+    progress: Progress
     id_map: Mapping[str, ImageId] | None
-    said: frozenset[str] = frozenset({""})
+    cluster: ClusterExecutor | None
+    said: set[str] = field(default_factory=set)
     write_failed: bool = False
 
     def process(self, stem: str, path: Path, position: int) -> None:
@@ -97,44 +122,66 @@ class _Batch:
         except ConfigError:
             raise  # wrong for every image
         except (EverycellError, MemoryError, OSError, RuntimeError) as error:
-            message = _one_line(error, path)
-            row = {"image": stem, "path": str(path.resolve()), "status": "failed", "error": message}
-            self._say(f"error: {message}")
+            row = {"image": stem, "path": str(path.resolve()), "status": "failed", "error": _one_line(error, path)}
             self.write_failed = isinstance(error, OutputError)
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _DISK_FULL:
+                self.record.add(row)
+                raise OutputError(f"{row['error']}; the same command then goes on from here") from error
+        if "error" in row:
+            self._say(f"error: {row['error']}")
         self.record.add(row)
+        if row["status"] == "ok":
+            remove(self.record.folder / _TILES / stem)
         if failed_before and self.write_failed:
             raise OutputError(
                 f"{self.record.folder}: stopped after two images in a row could not be written; "
                 "when that is mended, the same command goes on from here"
             )
-        note = row.get("notes", "")
-        if note not in self.said:
-            self.said |= {note}
-            self._say(f"note: {note} (first in {path.name})")
 
     def _row(self, stem: str, path: Path, position: int) -> Row:
         known = self.id_map.get(stem) if self.id_map is not None else None
         if self.id_map is not None and known is None:
             raise DataError(f"{path}: the id map has no {stem!r}; add it, or leave --id-map away")
-        image_id = known.id if known else position
-        state = path.stat()
-        source = [state.st_size, state.st_mtime_ns, image_id]
-        outputs = output_paths(self.record.folder, stem, self.settings.formats)
-        if self.record.is_done(stem, source) and all(output.exists() for output in outputs):
+        settings, folder = self.settings, self.record.folder
+        image = OneImage.of(stem, path, known.id if known else position, settings.within)
+        key = image.key()
+        if self.record.is_done(stem, key):
             return self.record.rows[stem] | {"kept": True}
         start = time.perf_counter()
-        image = read_image(path, channels=self.settings.channels)
-        if known and (fault := known.size_fault(path, image.size)):
-            raise DataError(fault)
-        cells = self.model.predict(
-            image, mpp=self.settings.mpp, diameter=self.settings.diameter, score_thresh=self.settings.score_thresh
-        )
-        write_outputs(cells, image, self.record.folder, stem, self.settings.formats, image_id)
-        row = {"image": stem, "path": str(path.resolve()), "source": source, "status": "ok"}
-        return row | summarize(cells) | {"seconds": round(time.perf_counter() - start, 3)}
+        work = image.work_folder(folder / _TILES)
+        with open_source(path, channels=settings.channels, mpp=settings.mpp) as source:
+            if known and (fault := known.size_fault(path, source.size)):
+                raise DataError(fault)
+            row, notes = predict_image(
+                image, source, self.model, settings, folder=folder, work=work, stream=partial(self._stream, stem)
+            )
+        for note in notes:
+            self._say_once(f"note: {note}", path)
+        head = {"image": stem, "path": str(path.resolve()), "source": key}
+        return head | row | {"seconds": round(time.perf_counter() - start, 3)}
+
+    def _stream(self, stem: str, tiles: TiledPrediction) -> Generator[Instances]:
+        """All cells, with a progress bar of the tiles where there are several."""
+        bar = self.progress.add_task(stem, total=None, visible=False)
+
+        def show(done: int, total: int) -> None:
+            self.progress.update(bar, completed=done, total=total, visible=total > 1)
+
+        try:
+            if self.cluster is None:
+                yield from tiles.stream(show)
+            else:
+                yield from tiles.stream(show, executor=self.cluster, in_flight=self.cluster.in_flight)
+        finally:
+            self.progress.remove_task(bar)
+
+    def _say_once(self, line: str, path: Path) -> None:
+        if line not in self.said:
+            self.said.add(line)
+            self._say(f"{line} (first in {path.name})")
 
     def _say(self, line: str) -> None:
-        self.console.print(f"everycell: {line}", markup=False, highlight=False, soft_wrap=True)
+        self.progress.console.print(f"everycell: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _one_line(error: BaseException, path: Path) -> str:

@@ -63,7 +63,7 @@ def _read_summary(path: Path) -> tuple[dict[str, tuple[tuple[int, int], float | 
         columns = reader.fieldnames or ()
         if not {"image", "status", "height", "width", "mpp"} <= set(columns):
             return {}, ()
-        done = [row for row in reader if row["status"] == "ok"]
+        done = [row for row in reader if row["status"] != "failed"]
     sizes = {
         row["image"]: ((int(row["height"]), int(row["width"])), float(row["mpp"]) if row["mpp"] else None)
         for row in done

@@ -22,12 +22,12 @@ _VERSIONS_OF = ("torch", "torchvision")
 _BEFORE_CLASSES = ("image", "status", "n_cells")
 _AFTER_CLASSES = (
     "cells_per_mm2",
+    "area_mm2",
     "median_area_px",
     "median_area_um2",
     "height",
     "width",
     "mpp",
-    "seconds",
     "notes",
     "error",
 )
@@ -39,7 +39,8 @@ class RunRecord:
     """The rows of a run, one per image, saved into its folder every few seconds and at the end, whatever happens.
 
     Attributes:
-        rows: by stem; besides the columns of `summary.csv` a row holds the image's `path` and, once done, its `source`.
+        rows: by stem; besides the columns of `summary.csv` a row holds the image's `path` and, once done, its `source`
+            and the names of its `outputs`.
         resumed: whether an earlier run was taken up.
     """
 
@@ -79,9 +80,11 @@ class RunRecord:
             )
 
     def is_done(self, stem: str, source: list[Any]) -> bool:
-        """Whether the image was predicted from this `source`: bytes, time of change, image id."""
+        """Whether the image was predicted from this `source`, and all that was written is still there."""
         row = self.rows.get(stem, {})
-        return row.get("status") == "ok" and row["source"] == source
+        if row.get("status") != "ok" or row["source"] != source:
+            return False
+        return all((self.folder / name).exists() for name in row["outputs"])
 
     def add(self, row: Row) -> None:
         """Set the row of `row["image"]`."""
@@ -100,6 +103,7 @@ class RunRecord:
             "seconds": round(time.perf_counter() - self._start, 3),
             "n_images": len(rows),
             "n_failed": sum(row["status"] == "failed" for row in rows),
+            "n_incomplete": sum(row["status"] == "incomplete" for row in rows),
             "n_cells": sum(row.get("n_cells", 0) for row in rows),
             "images": rows,
         }

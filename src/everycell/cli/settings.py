@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from cyclopts import Group, Parameter, Token, validators
 
-Format = Literal["labels", "coco", "geojson", "table", "overlay", "leaderboard"]
+Format = Literal[
+    "labels", "zarr", "coco", "geojson", "geojson.gz", "rois", "table", "anndata", "overlay", "leaderboard"
+]
 _KNOWN: tuple[Format, ...] = get_args(Format)
-FORMATS = tuple(kind for kind in _KNOWN if kind != "leaderboard")
+FORMATS: tuple[Format, ...] = ("labels", "coco", "geojson", "table", "overlay")
 """Those that are written unless others are asked for."""
+
+ViewsName = Literal["none", "flips", "turns", "scales", "all"]
 
 
 def _formats(_: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
@@ -57,6 +62,9 @@ class PredictSettings:
         diameter: typical cell diameter in pixels, where micrometres per pixel are unknown.
         score_thresh: keep cells that score at least this; by default the model's own threshold.
         channels: channels that become red, green and blue, counted from 1, separated by commas.
+        within: only cells inside the areas drawn in this GeoJSON file, or in <image>.geojson of this folder.
+        views: look at the image flipped, turned or at other scales as well, and fuse what is found.
+        skip_background: of an image in several tiles, leave out those that show nothing.
         device: where the network runs; auto takes a GPU if there is one.
         bf16: compute in bfloat16 where the processor is fast at it.
     """
@@ -72,5 +80,8 @@ class PredictSettings:
     channels: Annotated[
         tuple[int, ...] | None, Parameter(converter=_channels, n_tokens=1, negative="", metavar="LIST")
     ] = None
+    within: Annotated[Path | None, Parameter(metavar="FILE|DIR")] = None
+    views: ViewsName = "none"
+    skip_background: bool = True
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     bf16: bool = True

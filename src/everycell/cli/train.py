@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 from everycell.config import RunSettings, read_toml
 from everycell.datasets import (
@@ -22,7 +23,9 @@ from everycell.datasets import (
 from everycell.errors import ConfigError, OutputError
 from everycell.models import count_parameters
 from everycell.models.checkpoint import find_model, read_card, shipped_models
+from everycell.predict import Model, load_model
 from everycell.train import Trainer, TrainJob, get_preset
+from everycell.train.before_after import BeforeAfter, before_after, write_before_after
 from everycell.train.processes import is_main_process
 
 
@@ -31,12 +34,13 @@ def train(
     /,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"], metavar="RUN")],
-    preset: str = "reference",
+    preset: str | None = None,
     from_model: Annotated[str | None, Parameter(name="--from", metavar="MODEL")] = None,
     config: Annotated[Path | None, Parameter(metavar="FILE.toml")] = None,
     epochs: int | None = None,
     init_weights: Annotated[str | None, Parameter(metavar="FILE")] = None,
     validation: Annotated[list[Path] | None, Parameter(metavar="DATA", consume_multiple=True)] = None,
+    old: Annotated[list[Path] | None, Parameter(metavar="DATA", consume_multiple=True)] = None,
     limit: Annotated[int | None, Parameter(metavar="N")] = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
@@ -50,14 +54,15 @@ def train(
     Args:
         data: folders that directly hold the samples; several are joined.
         output: run folder for models, history and curves.
-        preset: baseline, reference, modern or nuclei.
-        from_model: start from this everycell model, a name or a file, with its own model settings; where the data has
-            other classes, their scores start anew.
+        preset: baseline, reference, modern, nuclei, tissue or finetune; by default reference, and finetune with --from.
+        from_model: start from this everycell model, a name or a file, with its own model settings; the run ends with a
+            table of both models on the validation images.
         config: TOML file whose [model] and [train] settings replace those of the preset.
         epochs: replaces the preset's.
         init_weights: start weights in place of the preset's: imagenet (downloaded), random, a backbone's .safetensors
             file, whole or partial, or an everycell model, of which all is taken that fits.
         validation: folders of the validation images; a share of the training images is held out when not given.
+        old: folders of images that the model of --from should still do well on; compared at the end, not trained on.
         limit: use only the first N images.
         resume: go on with an interrupted run in the same folder; start it where no epoch is finished.
         overwrite: start anew although the run folder holds a run.
@@ -68,12 +73,18 @@ def train(
     """
     if from_model is not None and init_weights is not None:
         raise ConfigError("--from and --init-weights both say where to start; give one of them")
+    if old and from_model is None:
+        raise ConfigError("--old compares with the model that training starts from; name that with --from")
+    preset = preset or ("finetune" if from_model else "reference")
     options = {"epochs": epochs, "init_weights": init_weights, "bf16": None if bf16 else False}
     settings = _settings(preset, from_model, config, options)
     if (output / "last.safetensors").exists() and not (resume or overwrite):
         raise OutputError(
             f"{output}: holds a run already; give --resume to go on, --overwrite to start anew, or another folder"
         )
+    # Loaded now: the run may replace its file.
+    before = load_model(from_model, device=device, bf16=bf16) if from_model is not None else None
+    old_images = open_folders(old, None) if old else None
     dataset, held_out = open_folders(data, limit), None
     if validation:
         known = len(dataset)
@@ -101,7 +112,44 @@ def train(
         console.print(f"{trainer.seconds_per_step:.2f} s a step, peak memory {peak}", highlight=False)
     trainer.processes.close()
     if is_main_process():
+        if before is not None:
+            with console.status("comparing with the start model"):
+                rows = _compare(trainer, before, load_model(best, device=device, bf16=bf16), old_images)
+            _show(rows, console, output / "before_after.csv")
         print(f"best model: {best}")
+
+
+def _compare(trainer: Trainer, before: Model, after: Model, old: Dataset | None) -> list[BeforeAfter]:
+    """Both models on the validation images, or the training ones where there are none, and on old images."""
+    dataset = trainer.job.dataset
+    indices, name = trainer.val_source.indices, "new, held out"
+    if not indices:
+        indices, name = trainer.train_source.indices, "new, trained on"
+    parts: list[tuple[str, Dataset]] = [(name, Subset(dataset, indices))]
+    if old is not None:
+        parts.append(("old", old))
+    return [
+        before_after(before, after, name, [part.load(i) for i in range(len(part))], part.class_names)
+        for name, part in parts
+    ]
+
+
+def _show(rows: list[BeforeAfter], console: Console, path: Path) -> None:
+    """Print the table, warn of what became worse, and write it to `path`."""
+    write_before_after(rows, path)
+    table = Table("images", "n", "cells", "F1@0.5 before", "after", "AP50 before", "after")
+    for row in rows:
+        figures = (row.f1_before, row.f1_after, row.ap50_before, row.ap50_after)
+        table.add_row(row.data, f"{row.n_images:,}", f"{row.n_cells:,}", *(f"{figure:.3f}" for figure in figures))
+    console.print(table)
+    for row in rows:
+        if row.is_worse:
+            console.print(
+                f"warning: the new model does worse than the one it started from on the images {row.data}; train on "
+                "old and new images together, for fewer steps, or at a lower learning rate",
+                style="bold",
+                soft_wrap=True,
+            )
 
 
 def _settings(preset: str, from_model: str | None, config: Path | None, options: dict[str, Any]) -> RunSettings:

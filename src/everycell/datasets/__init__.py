@@ -1,5 +1,6 @@
 """Layouts on disk → `Sample`."""
 
+from everycell.datasets.aperio import AperioDataset as AperioDataset
 from everycell.datasets.cell_folders import CellFolders as CellFolders
 from everycell.datasets.coco import CocoDataset as CocoDataset
 from everycell.datasets.coco import find_coco_image as find_coco_image
@@ -20,6 +21,7 @@ from everycell.datasets.synthetic import synthetic_sample as synthetic_sample
 
 __all__ = [
     "MIN_INSTANCE_PX",
+    "AperioDataset",
     "CellFolders",
     "CocoDataset",
     "Dataset",

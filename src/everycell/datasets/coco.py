@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from everycell.datasets.masks import MIN_INSTANCE_PX
+from everycell.datasets.masks import sample_of_cells
 from everycell.errors import DataError
 from everycell.formats import CocoInstances
 from everycell.io import read_image
-from everycell.structures import Instances, Sample
+from everycell.structures import Sample
 
 
 class CocoDataset:
@@ -47,9 +44,7 @@ class CocoDataset:
     def load(self, i: int) -> Sample:
         """Read image `i` with its truth."""
         image = read_image(self.image_path(i))
-        cells = self._instances.read(self.names[i], image.size)
-        kept = cells.select(cells.masks.areas() >= MIN_INSTANCE_PX)
-        return Sample(self.names[i], image, _layers(kept), kept.class_ids, len(cells) - len(kept))
+        return sample_of_cells(self.names[i], image, self._instances.read(self.names[i], image.size))
 
 
 def find_coco_image(instances: CocoInstances, name: str) -> Path | None:
@@ -59,14 +54,3 @@ def find_coco_image(instances: CocoInstances, name: str) -> Path | None:
     places = [root / sub for root in (folder, folder.parent) for sub in ("", "images")]
     tries = (place / part for part in dict.fromkeys((file_name, Path(file_name).name)) for place in places)
     return next((path for path in tries if path.is_file()), None)
-
-
-def _layers(cells: Instances) -> NDArray[np.int32]:
-    """Label layers int32 [L, H, W]: each cell lies in the first one where it overlaps no cell before it."""
-    layers = [np.zeros(cells.image_size, np.int32)]
-    for number, (rows, columns, bits) in enumerate(cells.masks, start=1):
-        free = (layer for layer in layers if not layer[rows, columns][bits].any())
-        if (layer := next(free, None)) is None:
-            layers.append(layer := np.zeros(cells.image_size, np.int32))
-        layer[rows, columns][bits] = number
-    return np.stack(layers)

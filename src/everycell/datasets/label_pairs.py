@@ -24,10 +24,10 @@ class LabelPairs:
 
     def __init__(self, folder: Path, class_name: str = "cell") -> None:
         if (folder / "images").is_dir() and (folder / "labels").is_dir():
-            images = _by_stem(path for path in (folder / "images").iterdir() if is_image_name(path))
-            masks = _by_stem(path for path in (folder / "labels").iterdir() if path.suffix.lower() in _MASK_SUFFIXES)
+            images = by_stem(path for path in (folder / "images").iterdir() if is_image_name(path))
+            masks = by_stem(path for path in (folder / "labels").iterdir() if path.suffix.lower() in _MASK_SUFFIXES)
         else:
-            images = _by_stem(path for path in folder.iterdir() if is_image_name(path))
+            images = by_stem(path for path in folder.iterdir() if is_image_name(path))
             masks = side_by_side_masks(folder)
         if not images:
             raise DataError(f"{folder} has no images; expected images/<stem>.png with labels/<stem>.tif")
@@ -57,7 +57,12 @@ def side_by_side_masks(folder: Path) -> dict[str, Path]:
     return {image_stem(path).removesuffix("_masks"): path for path in masks}
 
 
-def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
+def by_stem(paths: Iterable[Path]) -> dict[str, Path]:
+    """Stem → file; hidden files are left out.
+
+    Raises:
+        DataError: two files have the same stem.
+    """
     found: dict[str, Path] = {}
     for path in sorted(paths):
         stem = image_stem(path)

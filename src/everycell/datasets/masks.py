@@ -1,4 +1,4 @@
-"""Mask files → instance labels, checked and numbered 1 … N."""
+"""Mask files and cells → instance labels, checked and numbered 1 … N."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from everycell.errors import DataError
 from everycell.io import read_raster
+from everycell.structures import Image, Instances, Sample
 
 MIN_INSTANCE_PX = 4
 """Instances with fewer pixels are left out and counted."""
@@ -64,3 +65,20 @@ def _renumber(mask: NDArray[Any]) -> tuple[NDArray[np.int32], int, int]:
     table = np.zeros(len(areas), np.int32)
     table[kept] = np.arange(1, len(kept) + 1)
     return table[dense], len(kept), int((areas > 0).sum()) - len(kept)
+
+
+def sample_of_cells(name: str, image: Image, cells: Instances) -> Sample:
+    """An image with its true cells, which may overlap; those under 4 px are left out and counted."""
+    kept = cells.select(cells.masks.areas() >= MIN_INSTANCE_PX)
+    return Sample(name, image, _layers(kept), kept.class_ids, len(cells) - len(kept))
+
+
+def _layers(cells: Instances) -> NDArray[np.int32]:
+    """Label layers int32 [L, H, W]: each cell lies in the first one where it overlaps no cell before it."""
+    layers = [np.zeros(cells.image_size, np.int32)]
+    for number, (rows, columns, bits) in enumerate(cells.masks, start=1):
+        free = (layer for layer in layers if not layer[rows, columns][bits].any())
+        if (layer := next(free, None)) is None:
+            layers.append(layer := np.zeros(cells.image_size, np.int32))
+        layer[rows, columns][bits] = number
+    return np.stack(layers)

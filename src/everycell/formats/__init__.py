@@ -2,9 +2,11 @@
 
 from everycell.formats.anndata_table import AnnDataWriter as AnnDataWriter
 from everycell.formats.anndata_table import to_anndata as to_anndata
+from everycell.formats.aperio_xml import aperio_classes as aperio_classes
 from everycell.formats.aperio_xml import read_aperio_xml as read_aperio_xml
 from everycell.formats.cell_files import CellFiles as CellFiles
 from everycell.formats.cell_sets import CellSet as CellSet
+from everycell.formats.cell_sets import cells_folder as cells_folder
 from everycell.formats.cell_sets import find_coco_instances as find_coco_instances
 from everycell.formats.cell_sets import open_cell_set as open_cell_set
 from everycell.formats.cell_spool import SpoolingWriter as SpoolingWriter
@@ -64,6 +66,8 @@ __all__ = [
     "StreamWriter",
     "TableWriter",
     "add_neighbors",
+    "aperio_classes",
+    "cells_folder",
     "check_leaderboard",
     "coco_results",
     "find_coco_instances",

@@ -86,8 +86,8 @@ def open_cell_set(path: Path, ids: Mapping[str, int] | None = None) -> CellSet:
 
     Args:
         path: a file, or a folder of files or cell folders (see `CellFiles.open`); a folder with `images` and `labels`
-            stands for its `labels`; one COCO file for all images (instances, or results, also zipped); a `.npy` file of
-            all images, or a folder with a `masks.npy`.
+            or `annotations` stands for the latter; one COCO file for all images (instances, or results, also zipped);
+            a `.npy` file of all images, or a folder with a `masks.npy`.
         ids: image id by name, for COCO results of all images. A results file whose stem is a name is for that image.
 
     Raises:
@@ -116,11 +116,19 @@ def open_cell_set(path: Path, ids: Mapping[str, int] | None = None) -> CellSet:
 
 
 def _open_folder(folder: Path) -> CellSet:
-    if (folder / "images").is_dir() and (folder / "labels").is_dir():
-        folder = folder / "labels"
+    folder = cells_folder(folder)
     if (masks := folder / "masks.npy").is_file() and map_array(masks).ndim == 4:
         return LabelStack.open(masks)
     return find_coco_instances(folder) or CellFiles.open(folder)
+
+
+def cells_folder(folder: Path) -> Path:
+    """Where the cells of a data set are: in `labels` or `annotations` beside `images`, else in `folder` itself."""
+    if (folder / "images").is_dir():
+        for name in ("labels", "annotations"):
+            if (folder / name).is_dir():
+                return folder / name
+    return folder
 
 
 def find_coco_instances(folder: Path) -> CocoInstances | None:

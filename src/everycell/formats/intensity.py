@@ -7,7 +7,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from everycell.formats.shapes import Pixels
 from everycell.structures import MaskCrops
 
 _BLOCK_PX = 1024
@@ -51,9 +50,11 @@ def intensities(masks: MaskCrops, image: NDArray[np.uint8] | PixelReader) -> dic
 
 def _sums(masks: MaskCrops, pixels: NDArray[np.uint8], origin: tuple[int, int]) -> NDArray[np.float64]:
     """Sums of values and of their squares, [2, 3 channels, N]; `origin` is the (x, y) of the first pixel."""
-    at = Pixels.of(masks)
-    values = pixels[at.y - origin[1], at.x - origin[0]].T.astype(np.float64)
-    return np.array([[np.bincount(at.cell, weights=v, minlength=len(masks)) for v in of] for of in (values, values**2)])
+    cell = np.repeat(np.arange(len(masks)), masks.areas())
+    boxes = masks.boxes.astype(np.int64)
+    rows, columns = np.divmod(np.flatnonzero(masks.bits) - masks.starts[cell], (boxes[:, 2] - boxes[:, 0])[cell])
+    values = pixels[boxes[cell, 1] - origin[1] + rows, boxes[cell, 0] - origin[0] + columns].T.astype(np.float64)
+    return np.array([[np.bincount(cell, weights=v, minlength=len(masks)) for v in of] for of in (values, values**2)])
 
 
 def _blocks(masks: MaskCrops) -> list[NDArray[np.int64]]:

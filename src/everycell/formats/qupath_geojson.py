@@ -103,7 +103,6 @@ def _features(instances: Instances, stem: str, table: pd.DataFrame | None, first
                 "objectType": "detection",
                 "name": str(number),
                 "classification": {"name": instances.class_name(class_id), "color": class_color(class_id)},
-                "isLocked": False,
                 "measurements": measurements,
             },
         }
@@ -181,7 +180,9 @@ def _parse(feature: Any, where: str) -> tuple[list[list[NDArray[np.float64]]], s
     try:
         geometry, properties = feature["geometry"], feature.get("properties") or {}
         kind, polygons = geometry["type"], geometry["coordinates"]
-        label = str((properties.get("classification") or {}).get("name") or "")
+        classification = properties.get("classification") or {}
+        # QuPath tells a class derived from others, which it shows as "Tumor: Positive", by the names of its parts.
+        label = str(classification.get("name") or ": ".join(map(str, classification.get("names") or ())))
         measurements = properties.get("measurements") or {}
         # Before 0.4, QuPath wrote a list of {name, value}.
         if isinstance(measurements, list):

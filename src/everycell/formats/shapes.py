@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
 from everycell.structures import MaskCrops
-from everycell.structures.runs import row_runs
+from everycell.structures.runs import Runs, row_runs
 
 # Length that a border pixel stands for, by 1 for itself, 2 for each border pixel at its side and 10 for each at its
 # corners (Benkrid & Crookes 2000).
@@ -20,40 +18,16 @@ _STEPS[[13, 23]] = (1 + np.sqrt(2)) / 2
 _TOLERANCE = 1e-9  # a pixel centre on the hull's edge is inside, however the division is rounded
 
 
-@dataclass(frozen=True)
-class Pixels:
-    """The set pixels of N cells, one after the other.
-
-    Attributes:
-        cell: int64 [P], whose.
-        x: int64 [P], px.
-        y: int64 [P], px.
-    """
-
-    cell: NDArray[np.int64]
-    x: NDArray[np.int64]
-    y: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, masks: MaskCrops) -> Pixels:
-        """All pixels of `masks`."""
-        cell = np.repeat(np.arange(len(masks)), masks.areas())
-        boxes = masks.boxes.astype(np.int64)
-        rows, columns = np.divmod(np.flatnonzero(masks.bits) - masks.starts[cell], (boxes[:, 2] - boxes[:, 0])[cell])
-        return cls(cell, boxes[cell, 0] + columns, boxes[cell, 1] + rows)
-
-
-def shapes(masks: MaskCrops, pixels: Pixels) -> dict[str, NDArray[np.float64]]:
+def shapes(masks: MaskCrops) -> dict[str, NDArray[np.float64]]:
     """Centroid `x` and `y`, axes, eccentricity, perimeter and solidity of N masks, float64 [N] each, lengths in px."""
-    n, area = len(masks), masks.areas()
+    runs = row_runs(masks)
+    area, (x, y) = runs.areas(), runs.centroids().T
     with np.errstate(invalid="ignore", divide="ignore"):
-        x, y = (np.bincount(pixels.cell, weights=axis, minlength=n) / area for axis in (pixels.x, pixels.y))
-        dx, dy = pixels.x - x[pixels.cell], pixels.y - y[pixels.cell]
-        xx, yy, xy = (np.bincount(pixels.cell, weights=w, minlength=n) / area for w in (dx * dx, dy * dy, dx * dy))
+        xx, yy, xy = _second_moments(runs, x, y) / area
         middle, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
         major, minor = middle + spread, np.maximum(middle - spread, 0)
         eccentricity = np.where(major == 0, 0.0, np.sqrt(1 - minor / major))
-        solidity = area / hull_areas(masks)
+        solidity = area / hull_areas(runs)
     return {
         "x": x,
         "y": y,
@@ -64,6 +38,18 @@ def shapes(masks: MaskCrops, pixels: Pixels) -> dict[str, NDArray[np.float64]]:
         "eccentricity": eccentricity,
         "solidity": solidity,
     }
+
+
+def _second_moments(runs: Runs, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums of dx², dy² and dx dy over the pixels of N cells around their centroids, float64 [3, N], px²."""
+    length = runs.x1 - runs.x0
+    dx, dy = (runs.x0 + runs.x1 - 1) / 2 - x[runs.cell], runs.y - y[runs.cell]
+    within = (length**2 - 1) / 12  # mean of the squared distances to the middle of the run
+    sums = [
+        np.bincount(runs.cell, weights=length * squares, minlength=runs.n_cells)
+        for squares in (dx**2 + within, dy**2, dx * dy)
+    ]
+    return np.array(sums, np.float64)
 
 
 def perimeters(masks: MaskCrops) -> NDArray[np.float64]:
@@ -94,12 +80,11 @@ def _framed(masks: MaskCrops) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDA
     return bits, starts[:-1], sizes[:, 0]
 
 
-def hull_areas(masks: MaskCrops) -> NDArray[np.float64]:
-    """Pixels whose centre lies in the convex hull of each mask, float64 [N]; NaN without pixels.
+def hull_areas(runs: Runs) -> NDArray[np.float64]:
+    """Pixels whose centre lies in the convex hull of each of N cells, float64 [N]; NaN without pixels.
 
     A pixel counts as the diamond through the middles of its sides, as in `skimage.morphology.convex_hull_image`.
     """
-    runs = row_runs(masks)
     # Only the ends of a row can be corners of the hull.
     ends_x, ends_y = np.concatenate([runs.x0, runs.x1 - 1]), np.tile(runs.y, 2)
     cell = np.tile(runs.cell, 2)
@@ -107,9 +92,9 @@ def hull_areas(masks: MaskCrops) -> NDArray[np.float64]:
     y = np.concatenate([ends_y, ends_y, ends_y - 0.5, ends_y + 0.5])
     owner = np.tile(cell, 4)
     order = np.argsort(owner, kind="stable")
-    cells = np.flatnonzero(np.bincount(runs.cell, minlength=len(masks)))
+    cells = np.flatnonzero(runs.areas())
     points = shapely.linestrings(np.stack([x, y], axis=1)[order], indices=np.searchsorted(cells, owner[order]))
-    areas = np.full(len(masks), np.nan)
+    areas = np.full(runs.n_cells, np.nan)
     areas[cells] = _count_centres(shapely.convex_hull(points))
     return areas
 

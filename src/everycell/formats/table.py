@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ from everycell.errors import OutputError
 from everycell.files import atomic_write
 from everycell.formats.intensity import PixelReader, intensities
 from everycell.formats.neighbors import DEFAULT_NEIGHBORHOOD, Neighborhood
-from everycell.formats.shapes import Pixels, shapes
+from everycell.formats.shapes import shapes
 from everycell.formats.stream import AtomicWriter
 from everycell.structures import Instances
 
@@ -47,7 +49,7 @@ def measure(
         centroid_x_um, centroid_y_um, area_um2, perimeter_um, major_axis_um, minor_axis_um, equivalent_diameter_um.
     """
     assert not isinstance(pixels, np.ndarray) or pixels.shape == (*instances.image_size, 3)
-    area, shape = instances.masks.areas(), shapes(instances.masks, Pixels.of(instances.masks))
+    area, shape = instances.masks.areas(), shapes(instances.masks)
     columns = {
         "image": np.full(len(instances), image, object),
         "cell": np.arange(first_cell, first_cell + len(instances)),
@@ -98,7 +100,7 @@ class TableWriter(AtomicWriter):
         with self._or_give_up():
             self._spool = self._stack.enter_context(tempfile.TemporaryFile(dir=path.parent))  # noqa: SIM115
             schema = pa.Schema.from_pandas(self._empty, preserve_index=False)
-            self._batches = self._stack.enter_context(pq.ParquetWriter(self._spool, schema))
+            self._batches = self._stack.enter_context(_parquet(self._spool, schema))
 
     def _write(self, batch: Instances, table: pd.DataFrame | None) -> None:
         assert table is not None and list(table.columns) == list(self._empty.columns)
@@ -125,6 +127,17 @@ class TableWriter(AtomicWriter):
             yield self._empty.assign(**columns)
 
 
+@contextmanager
+def _parquet(file: Any, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """A `pq.ParquetWriter` that is given up silently: its own `close` tries to write once more on a full disk."""
+    writer = pq.ParquetWriter(file, schema)
+    try:
+        yield writer
+        writer.close()
+    finally:
+        writer.is_open = False
+
+
 def _write_parts(parts: Iterator[pd.DataFrame], path: Path) -> None:
     """Write the parts of one table, of which there is at least one, as `path` says by its suffix."""
     part = next(parts)
@@ -135,7 +148,7 @@ def _write_parts(parts: Iterator[pd.DataFrame], path: Path) -> None:
                 part.to_csv(file, index=False, float_format="%.8g", header=False)
     elif path.suffix == ".parquet":
         first = pa.Table.from_pandas(part, preserve_index=False)
-        with pq.ParquetWriter(path, first.schema) as writer:
+        with _parquet(path, first.schema) as writer:
             writer.write_table(first)
             for part in parts:
                 writer.write_table(pa.Table.from_pandas(part, schema=first.schema, preserve_index=False))

@@ -6,6 +6,7 @@ from everycell.io.inputs import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from everycell.io.inputs import find_images as find_images
 from everycell.io.inputs import image_stem as image_stem
 from everycell.io.inputs import is_image_name as is_image_name
+from everycell.io.pixel_size import believable_mpp as believable_mpp
 from everycell.io.raster import Raster as Raster
 from everycell.io.raster import read_raster as read_raster
 from everycell.io.sources import ImageSource as ImageSource
@@ -15,6 +16,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "ImageSource",
     "Raster",
+    "believable_mpp",
     "find_images",
     "image_stem",
     "is_image_name",

@@ -20,4 +20,6 @@ def decoding(what: str) -> Iterator[None]:
         yield
     except _ERRORS as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
+        if isinstance(error, KeyError):
+            reason += " is missing"
         raise DataError(f"cannot decode {what}, it is damaged or of an unsupported kind ({reason})") from error

@@ -36,8 +36,9 @@ def find_images(inputs: Sequence[str | Path]) -> list[tuple[str, Path]]:
     The folder of a Zarr is an image, like a file.
 
     A folder gives its images; a folder of cell folders (`<name>/image.tif`) gives these under the folders' names; a
-    folder with `images/` and `labels/` gives those in `images/`. Masks (`<stem>_masks.*`, `class<N>.tif`) and our
-    own outputs are left out. Of equal stems (upper and lower case alike) the second gets `-2`, and so on.
+    folder with `images/` and `labels/` or `annotations/` gives those in `images/`. Masks (`<stem>_masks.*`,
+    `class<N>.tif`) and our own outputs are left out. Of equal stems (upper and lower case alike) the second gets `-2`,
+    and so on.
 
     Raises:
         DataError: an input gives no image.
@@ -86,7 +87,7 @@ def _is_one_image(path: Path) -> bool:
 
 
 def _in_folder(folder: Path, *, in_group: bool = False) -> list[tuple[str, Path]]:
-    if (folder / "images").is_dir() and (folder / "labels").is_dir():
+    if (folder / "images").is_dir() and any((folder / name).is_dir() for name in ("labels", "annotations")):
         folder = folder / "images"
     children = sorted(folder.iterdir())
     flat = [

@@ -19,6 +19,7 @@ from everycell.io.stored import StoredImage, check_fits, from_array, whole_windo
 from everycell.io.tiff import TIFF_STARTS, open_tiff
 
 _PNG_START, _JPEG_START, _NPY_START = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\x93NUMPY"
+_VSI_SUFFIX = ".vsi"  # the file itself is a TIFF of the label; the slide lies in .ets files in a folder beside it
 _MIRAX_SUFFIX = ".mrxs"  # the file itself is a JPEG preview; the slide lies in the folder beside it
 
 
@@ -76,6 +77,10 @@ def open_stored(path: Path) -> StoredImage:
         return _open_slide(path)
     if not start:
         raise DataError(f"{path} is empty (0 bytes); copy or export it again")
+    if path.suffix.lower() == _VSI_SUFFIX:
+        raise DataError(
+            f"{path} is a slide of Olympus, whose .ets files are not read; export it as OME-TIFF with QuPath"
+        )
     if start[:4] in TIFF_STARTS:
         return _open_slide(path) if _is_slide(path) else open_tiff(path)
     with decoding(str(path)):

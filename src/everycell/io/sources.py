@@ -24,6 +24,7 @@ from everycell.structures import Image
 MAX_SAMPLE_PX = 2**23
 MAX_PASS_PX = 2**28
 BAND_PX = 2**22
+_MIN_BAND_ROWS = 16
 
 
 class ImageSource(Protocol):
@@ -196,12 +197,17 @@ class _Source:
         step = math.ceil(math.sqrt(height * width / MAX_SAMPLE_PX))
         rows = max(1, BAND_PX // width // step) * step
         parts, least, largest, errors = [], [], [], []
-        for y in range(0, height, rows):
+        bands = [(y, min(y + rows, height)) for y in range(0, height, rows)]
+        while bands:
+            top, bottom = bands.pop(0)
             try:
                 with decoding(self.name):
-                    values = self._rule.read(level, (0, y, width, min(y + rows, height)))
+                    values = self._rule.read(level, (0, top, width, bottom))
             except DataError as error:  # whoever reads these rows is told
                 errors.append(error)
+                middle = top + (bottom - top) // 2 // step * step
+                if middle - top >= _MIN_BAND_ROWS:
+                    bands[:0] = [(top, middle), (middle, bottom)]
                 continue
             parts.append(values[::step, ::step].copy())
             if self._rule.needs_limits:

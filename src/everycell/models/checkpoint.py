@@ -21,7 +21,8 @@ from everycell.files import write_bytes
 from everycell.models.backbones import freeze, thaw_norms_like
 from everycell.models.mask_rcnn import CellMaskRCNN
 
-_KEY = "everycell"
+CARD_KEY = "everycell"
+"""Where the card is, in the metadata of a model file of any format."""
 
 
 class ModelCard(Settings):
@@ -58,7 +59,7 @@ def save_model(path: Path, state: Mapping[str, Tensor], card: ModelCard, *, half
         key: (value.half() if half and value.is_floating_point() else value).detach().cpu().contiguous()
         for key, value in state.items()
     }
-    write_bytes(path, save(tensors, metadata={_KEY: card.model_dump_json()}))
+    write_bytes(path, save(tensors, metadata={CARD_KEY: card.model_dump_json()}))
 
 
 def read_card(path: Path) -> ModelCard:
@@ -74,7 +75,7 @@ def is_model(path: Path) -> bool:
     """Whether a file is an everycell model, and not some other `.safetensors` file or nothing at all."""
     try:
         with safe_open(path, "pt") as file:
-            return _KEY in (file.metadata() or {})
+            return CARD_KEY in (file.metadata() or {})
     except (SafetensorError, OSError):
         return False
 
@@ -115,10 +116,19 @@ def _read(path: Path, *, tensors: bool) -> tuple[ModelCard, dict[str, Tensor]]:
             state = {key: file.get_tensor(key) for key in file.keys()} if tensors else {}  # noqa: SIM118
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise ModelError(f"{path}: not a .safetensors file, or damaged ({error}); get the file anew") from None
-    if _KEY not in metadata:
+    if CARD_KEY not in metadata:
         raise ModelError(f"{path}: a .safetensors file but not an everycell model; train one with `everycell train`")
+    return parse_card(metadata[CARD_KEY], path), state
+
+
+def parse_card(text: str, path: Path) -> ModelCard:
+    """The card of the model file `path`, from the JSON in its metadata.
+
+    Raises:
+        ModelError: it is damaged, or of another version.
+    """
     try:
-        return ModelCard.parse(json.loads(metadata[_KEY]), str(path)), state
+        return ModelCard.parse(json.loads(text), str(path))
     except (ConfigError, json.JSONDecodeError) as error:
         raise ModelError(f"{path}: its card cannot be read by this version ({error})") from None
 

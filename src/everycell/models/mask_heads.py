@@ -4,12 +4,35 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 
 from everycell.config import ModelSettings
 
 _WIDE = 512
+
+
+class CellMaskPredictor(MaskRCNNPredictor):
+    """torchvision's `MaskRCNNPredictor`, with dropout and a transposed convolution that is several times faster.
+
+    With stride 2 and a 2×2 kernel each output pixel comes from one input pixel, so the transposed convolution is a 1×1
+    one to four times the channels. What follows works on each pixel alone: only the logits are put into place.
+    """
+
+    def __init__(self, channels: int, num_classes: int, *, dropout: float) -> None:
+        super().__init__(channels, channels, num_classes)
+        self.dropout = nn.Dropout2d(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mask logits [P, num_classes, 2 * H, 2 * W] of features [P, channels, H, W]."""
+        up, (p, _, height, width) = self.conv5_mask, x.shape
+        kernels, bias = up.weight.permute(2, 3, 1, 0).flatten(0, 2), up.bias.repeat(4)
+        quads = self.relu(F.conv2d(x, kernels[:, :, None, None], bias)).permute(0, 2, 3, 1)
+        pixels = quads.reshape(p, height, 4 * width, up.out_channels).permute(0, 3, 1, 2)
+        logits: Tensor = self.mask_fcn_logits(self.dropout(pixels))
+        parted = logits.reshape(p * logits.shape[1], height, width, 2, 2)
+        return parted.transpose(2, 3).reshape(p, logits.shape[1], 2 * height, 2 * width)
 
 
 def wide_predictor(in_channels: int, num_classes: int, *, upsample: bool, dropout: float) -> nn.Sequential:
@@ -44,9 +67,6 @@ def build_mask_head(settings: ModelSettings, num_classes: int) -> tuple[nn.Modul
     channels = settings.mask_channels
     head = MaskRCNNHeads(settings.fpn_channels, (channels,) * 4, 1)
     if settings.mask_head == "standard":
-        predictor = MaskRCNNPredictor(channels, channels, num_classes)
-        if settings.mask_dropout:
-            predictor.relu = nn.Sequential(predictor.relu, nn.Dropout2d(settings.mask_dropout))
-        return head, predictor
+        return head, CellMaskPredictor(channels, num_classes, dropout=settings.mask_dropout)
     upsample = settings.mask_head == "wide28"
     return head, wide_predictor(channels, num_classes, upsample=upsample, dropout=settings.mask_dropout)

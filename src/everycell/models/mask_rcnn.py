@@ -11,26 +11,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.rpn import AnchorGenerator, RegionProposalNetwork, RPNHead
 
 from everycell.config import ModelSettings
 from everycell.errors import ConfigError
 from everycell.models.backbones import build_backbone
+from everycell.models.class_head import ContextClassHead
 from everycell.models.mask_heads import build_mask_head
 from everycell.models.roi_align import PyramidRoIAlign
 from everycell.models.roi_heads import CellRoIHeads, Detections, Target
+from everycell.models.rpn import CellRPN, Float32RPNHead, GridAnchors
 
 STRIDE = 32  # images are padded to a multiple of this
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-class Float32RPNHead(RPNHead):
-    """RPN head whose outputs are float32 under autocast: boxes in bfloat16 would be rounded to whole pixels."""
-
-    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Objectness and box deltas of each level."""
-        logits, deltas = super().forward(x)
-        return [t.float() for t in logits], [t.float() for t in deltas]
 
 
 class CellMaskRCNN(nn.Module):
@@ -97,12 +89,12 @@ class _mode:  # noqa: N801 - a context manager, read as a verb
         self.module.training = self.before
 
 
-def build_rpn(settings: ModelSettings) -> RegionProposalNetwork:
-    """Region proposal network (Ren et al. 2015) with the anchors of `settings`."""
-    anchors = AnchorGenerator(
+def build_rpn(settings: ModelSettings) -> CellRPN:
+    """Region proposal network with the anchors of `settings`."""
+    anchors = GridAnchors(
         tuple((size,) for size in settings.anchor_sizes), (settings.anchor_ratios,) * len(settings.anchor_sizes)
     )
-    return RegionProposalNetwork(
+    return CellRPN(
         anchors,
         Float32RPNHead(settings.fpn_channels, anchors.num_anchors_per_location()[0]),
         fg_iou_thresh=0.7,
@@ -122,10 +114,14 @@ def _build_roi_heads(settings: ModelSettings, num_classes: int) -> CellRoIHeads:
     def pool(size: int) -> PyramidRoIAlign:
         return PyramidRoIAlign(settings.backbone_layers, size, settings.canonical_px, settings.aligned)
 
+    if settings.class_context and not settings.class_agnostic:
+        raise ConfigError(
+            "class_context needs class_agnostic = true: boxes and masks that are the same for all classes"
+        )
     shapes = 2 if settings.class_agnostic else num_classes  # as in torchvision, background has one too
     mask_head, mask_predictor = build_mask_head(settings, shapes)
     box_head = TwoMLPHead(channels * 7**2, settings.box_head_channels)
-    box_predictor = FastRCNNPredictor(settings.box_head_channels, num_classes)
+    box_predictor = FastRCNNPredictor(settings.box_head_channels, 2 if settings.class_context else num_classes)
     if settings.class_agnostic:
         box_predictor.bbox_pred = nn.Linear(settings.box_head_channels, 4 * shapes)
     heads = CellRoIHeads(
@@ -144,5 +140,8 @@ def _build_roi_heads(settings: ModelSettings, num_classes: int) -> CellRoIHeads:
         mask_head=mask_head,
         mask_predictor=mask_predictor,
     )
+    heads.class_head = None
+    if settings.class_context and num_classes > 2:
+        heads.class_head = ContextClassHead(pool(7), channels, num_classes - 1, settings.class_context)
     heads.aligned, heads.class_agnostic = settings.aligned, settings.class_agnostic
     return heads

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss, maskrcnn_inference
 from torchvision.ops import clip_boxes_to_image, nms, remove_small_boxes
 
-from everycell.models.roi_align import corners, sample_points
+from everycell.models.class_head import ContextClassHead
 
 Target = dict[str, Tensor]
 Detections = dict[str, Tensor]
+
+_BOXES_AT_A_TIME = 1024  # what the heads make of each on the way is large, and more so of each mask
+_MASKS_AT_A_TIME = 256
+_TARGETS_AT_A_TIME = 16
 
 
 def mask_targets(
@@ -32,30 +38,41 @@ def mask_targets(
     Returns:
         float32 [P, M, M] in [0, 1].
     """
-    _, height, width = layers.shape
+    targets = boxes.new_zeros((len(boxes), size, size))
+    if not len(boxes):
+        return targets
     shifted = boxes - 0.5 if aligned else boxes
     extents = shifted[:, 2:] - shifted[:, :2]
     if not aligned:
         extents = extents.clamp(min=1.0)
-    grids = torch.ceil(extents / size).long().clamp(min=1)
-    targets = boxes.new_zeros((len(boxes), size, size))
-    for grid_x, grid_y in torch.unique(grids, dim=0).tolist():
-        index = torch.where((grids[:, 0] == grid_x) & (grids[:, 1] == grid_y))[0]
-        x = sample_points(shifted[index, 0], extents[index, 0], size * grid_x)
-        y = sample_points(shifted[index, 1], extents[index, 1], size * grid_y)
-        (x0, x1, fx), (y0, y1, fy) = corners(x, width), corners(y, height)
-        layer, value = layer_of[index, None, None], values[index, None, None]
-
-        def inside(rows: Tensor, columns: Tensor, layer: Tensor = layer, value: Tensor = value) -> Tensor:
-            return (layers[layer, rows[:, :, None], columns[:, None, :]] == value).float()
-
-        fx, fy = fx[:, None, :], fy[:, :, None]
-        top = inside(y0, x0) * (1 - fx) + inside(y0, x1) * fx
-        bottom = inside(y1, x0) * (1 - fx) + inside(y1, x1) * fx
-        outside = ((y < -1) | (y > height))[:, :, None] | ((x < -1) | (x > width))[:, None, :]
-        sampled = (top * (1 - fy) + bottom * fy).masked_fill(outside, 0.0)
-        targets[index] = F.avg_pool2d(sampled, (grid_y, grid_x))
+    for index in torch.split(extents.amax(1).argsort(), _TARGETS_AT_A_TIME):  # alike in size, for one window size
+        low, extent = shifted[index], extents[index]
+        columns, along_x = _axis_shares(low[:, 0], extent[:, 0], size, layers.shape[2])
+        rows, along_y = _axis_shares(low[:, 1], extent[:, 1], size, layers.shape[1])
+        window = layers[layer_of[index, None, None], rows[:, :, None], columns[:, None, :]]
+        inside = (window == values[index, None, None]).float()
+        with torch.autocast(boxes.device.type, enabled=False):
+            targets[index] = along_y @ inside @ along_x.mT
     return targets
+
+
+def _axis_shares(low: Tensor, extent: Tensor, size: int, limit: int) -> tuple[Tensor, Tensor]:
+    """Pixels [P, n] around each box along one axis, and the share [P, size, n] of each in each output cell.
+
+    An output cell is the mean of as many samples as it is long in px, each shared by its two neighbour pixels.
+    """
+    counts = torch.ceil(extent / size).clamp(min=1)[:, None, None]
+    steps = torch.arange(int(counts.max()), device=low.device)
+    places = (torch.arange(size, device=low.device)[:, None] + (steps + 0.5) / counts) / size
+    position = low[:, None, None] + extent[:, None, None] * places
+    counted = (steps < counts) & (position >= -1) & (position <= limit)
+    position = position.clamp(0, limit - 1)
+    first = position[:, :1, :1].floor()
+    length = int((position - first).max()) + 2
+    pixels = first + torch.arange(length, device=low.device)
+    hats = (1 - (position[..., None] - pixels[:, :, None]).abs()).clamp(min=0)
+    shares = (hats * (counted / counts)[..., None]).sum(2)
+    return pixels[:, 0].long().clamp(max=limit - 1), shares
 
 
 def mask_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
@@ -72,6 +89,13 @@ def mask_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(own, targets)
 
 
+def _parts(boxes: list[Tensor], size: int) -> Iterator[list[Tensor]]:
+    """Boxes of all images in their order, at most `size` of one image at a time and none of the others."""
+    for i, of_image in enumerate(boxes):
+        for first in range(0, max(1, len(of_image)), size):
+            yield [of_image[first : first + size] if i == j else b[:0] for j, b in enumerate(boxes)]
+
+
 class CellRoIHeads(RoIHeads):
     """torchvision's RoI heads with masks left at the head's resolution and truth taken from label layers.
 
@@ -81,10 +105,12 @@ class CellRoIHeads(RoIHeads):
     Attributes:
         aligned: see `mask_targets`.
         class_agnostic: the predictors draw one box and one mask for all classes.
+        class_head: names the classes; the box predictor does when None.
     """
 
     aligned = False
     class_agnostic = False
+    class_head: ContextClassHead | None
 
     def check_targets(self, targets: list[Target] | None) -> None:
         """Targets carry label layers in place of torchvision's N × H × W masks."""
@@ -100,10 +126,15 @@ class CellRoIHeads(RoIHeads):
         """Detections of each image without `targets`, the three loss terms with them."""
         if targets is not None:
             return [], self._losses(features, proposals, image_shapes, targets)
-        logits, deltas = self._classify(features, proposals, image_shapes)
+        parts = [self._classify(features, part, image_shapes) for part in _parts(proposals, _BOXES_AT_A_TIME)]
+        logits, deltas = (torch.cat(of_parts) for of_parts in zip(*parts, strict=True))
         boxes, scores, labels = self.postprocess_detections(logits, deltas, proposals, image_shapes)
+        if self.class_head is not None:
+            named = self.class_head(features, boxes, image_shapes).argmax(dim=1) + 1
+            labels = list(named.split([len(of_image) for of_image in boxes]))
         shapes = [label.clamp(max=1) for label in labels] if self.class_agnostic else labels
-        masks = maskrcnn_inference(self._segment(features, boxes, image_shapes), shapes)
+        drawn = torch.cat([self._segment(features, part, image_shapes) for part in _parts(boxes, _MASKS_AT_A_TIME)])
+        masks = maskrcnn_inference(drawn, shapes)
         return [
             {"boxes": b, "scores": s, "labels": c, "masks": m}
             for b, s, c, m in zip(boxes, scores, labels, masks, strict=True)
@@ -158,7 +189,8 @@ class CellRoIHeads(RoIHeads):
         proposals, matched, labels, regression = self.select_training_samples(proposals, targets)
         logits, deltas = self._classify(features, proposals, image_shapes)
         if len(logits):
-            loss_classifier, loss_box = fastrcnn_loss(logits, deltas, labels, regression)
+            cells = labels if self.class_head is None else [label.clamp(max=1) for label in labels]
+            loss_classifier, loss_box = fastrcnn_loss(logits, deltas, cells, regression)
         else:  # neither a proposal nor a cell in any image: torchvision's mean over nothing would be NaN
             loss_classifier, loss_box = logits.sum() * 0.0, deltas.sum() * 0.0
         positive = [torch.where(label > 0)[0] for label in labels]
@@ -172,5 +204,8 @@ class CellRoIHeads(RoIHeads):
             if len(i)
         ]
         chosen = torch.cat([label[index] for label, index in zip(labels, positive, strict=True)])
+        if self.class_head is not None:
+            named = self.class_head(features, boxes, image_shapes)
+            loss_classifier += F.cross_entropy(named, chosen - 1) if len(named) else named.sum() * 0.0
         loss_mask = mask_loss(mask_logits, chosen, torch.cat(truth) if truth else mask_logits[:, 0])
         return {"loss_classifier": loss_classifier, "loss_box_reg": loss_box, "loss_mask": loss_mask}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -33,9 +34,10 @@ def init_network(network: CellMaskRCNN, source: str | Path) -> InitReport:
 
 
 def fill_from_model(network: CellMaskRCNN, path: Path) -> InitReport:
-    """Take every tensor of an everycell model that fits; a model of one class lends its class to all of the network's.
+    """Take every tensor of an everycell model that fits; where the number of classes differs, all start as "any cell".
 
-    Each class then starts with an equal share of the one class's probability, so that cells are found as before.
+    Each class then starts with an equal share of the probability of a cell, so that cells are found about as before:
+    exactly so from a model of one class, from one of several by the mean of its classes' logits.
 
     Raises:
         ModelError: the file is missing, damaged, or on another backbone.
@@ -46,8 +48,9 @@ def fill_from_model(network: CellMaskRCNN, path: Path) -> InitReport:
             f"{path}: expected a model on {network.settings.backbone}, got one on {card.settings.backbone}; choose "
             "another model or set backbone in [model]"
         )
-    if len(card.class_names) == 1 and network.num_classes > 1:
-        state |= _split_class(state, network.num_classes)
+    scores: Tensor = network.roi_heads.box_predictor.cls_score.bias
+    if len(state[f"{_CLASSES}.bias"]) != len(scores):
+        state |= _share_classes(state, len(scores) - 1)
     thaw_norms_like(network.backbone.body, {k.removeprefix(_BACKBONE): v for k, v in state.items()})
     own = network.state_dict()
     filled = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
@@ -57,9 +60,12 @@ def fill_from_model(network: CellMaskRCNN, path: Path) -> InitReport:
     return InitReport(path.stem, tuple(sorted(filled)), tuple(missing), tuple(unused), part="model")
 
 
-def _split_class(state: dict[str, Tensor], num_classes: int) -> dict[str, Tensor]:
-    """Class scores for `num_classes` classes from those for one: rows of background and cell."""
+def _share_classes(state: dict[str, Tensor], num_classes: int) -> dict[str, Tensor]:
+    """Class scores for `num_classes` classes from those for another number; row 0 is background."""
     weight, bias = state[f"{_CLASSES}.weight"].float(), state[f"{_CLASSES}.bias"].float()
-    rows = torch.tensor([0] + [1] * num_classes)
-    share = torch.log(torch.tensor([1.0] + [num_classes] * num_classes))
-    return {f"{_CLASSES}.weight": weight[rows], f"{_CLASSES}.bias": bias[rows] - share}
+    share = math.log((len(bias) - 1) / num_classes)
+    cell_weight, cell_bias = weight[1:].mean(0, keepdim=True), bias[1:].mean(0, keepdim=True) + share
+    return {
+        f"{_CLASSES}.weight": torch.cat([weight[:1], cell_weight.expand(num_classes, -1)]),
+        f"{_CLASSES}.bias": torch.cat([bias[:1], cell_bias.expand(num_classes)]),
+    }

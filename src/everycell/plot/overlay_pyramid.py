@@ -93,7 +93,7 @@ class OverlayPyramidWriter(SpoolingWriter):
 def _half(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Means of 2 × 2 pixels; the last row and column count twice where they have no partner."""
     height, width = pixels.shape[:2]
-    even = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    means = even.reshape(-(-height // 2), 2, -(-width // 2), 2, 3).mean(axis=(1, 3))
-    halved: NDArray[np.uint8] = np.round(means).astype(np.uint8)
+    even = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge").astype(np.uint16)
+    sums = even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]
+    halved: NDArray[np.uint8] = ((sums + 2) // 4).astype(np.uint8)
     return halved

@@ -1,12 +1,14 @@
-"""Proposals that a network believes in are never left out."""
+"""What a network leaves out: never a proposal that it believes in, always detections that nobody asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
+from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
 # Of the others, which it takes for background, there are always more than any limit; they lead to no cells.
@@ -41,3 +43,18 @@ def keep_believed(rpn: RegionProposalNetwork) -> Iterator[None]:
         yield
     finally:
         del rpn.filter_proposals
+
+
+@contextmanager
+def leave_out_below(heads: RoIHeads, score: float) -> Iterator[None]:
+    """Let heads in evaluation mode give only detections that score at least `score`, and draw no masks of others.
+
+    The same remain as when the others are left out afterwards: NMS lets no box be suppressed by one that scores less.
+    """
+    before = heads.score_thresh
+    # torchvision keeps what scores more than its threshold.
+    heads.score_thresh = max(before, float(np.nextafter(np.float32(score), np.float32(-1))))
+    try:
+        yield
+    finally:
+        heads.score_thresh = before

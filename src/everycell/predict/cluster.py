@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
-from functools import lru_cache
+from concurrent.futures import CancelledError, Executor, Future
+from functools import lru_cache, partial
 from typing import Any, Self, TypeVar
 
-from everycell.errors import ConfigError
+from everycell.errors import ConfigError, EverycellError
 
 _T = TypeVar("_T")
 _TIMEOUT_SECONDS = 30
@@ -41,15 +41,21 @@ class ClusterExecutor(Executor):
             raise ConfigError(
                 f"no Dask scheduler answers at {address}: {error}; start it with `dask scheduler`"
             ) from None
+        self._address = address
         self._executor = self._client.get_executor(pure=False)
         self.in_flight = 4 * max(1, sum(self._client.nthreads().values()))
         self._packed: tuple[Callable[..., Any], bytes] | None = None
 
     def submit(self, function: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
-        """Call `function`, which is sent once for all calls in a row, on some worker."""
+        """Call `function`, which is sent once for all calls in a row, on some worker.
+
+        The future raises what the function raises, and an EverycellError where the cluster fails.
+        """
         if self._packed is None or self._packed[0] is not function:
             self._packed = function, pickle.dumps(function)
-        future: Future[_T] = self._executor.submit(_call, self._packed[1], *args, **kwargs)
+        future = Future[_T]()
+        remote = self._executor.submit(_call, self._packed[1], *args, **kwargs)
+        remote.add_done_callback(partial(_hand_on, future, self._address))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -59,6 +65,28 @@ class ClusterExecutor(Executor):
 
     def __enter__(self) -> Self:
         return self
+
+
+def _hand_on(future: Future[_T], address: str, remote: Future[_T]) -> None:
+    """What `remote` came to, for `future`; a cluster's own troubles in words."""
+    from distributed import KilledWorker
+
+    if not future.set_running_or_notify_cancel():
+        return
+    again = "finished tiles are kept, and the same command goes on from there"
+    try:
+        future.set_result(remote.result())
+    except KilledWorker as error:
+        future.set_exception(
+            EverycellError(
+                f"{address}: a tile ended {error.allowed_failures + 1} Dask workers one after the other, the last at "
+                f"{error.last_worker.address}; give them more memory: {again}"
+            )
+        )
+    except CancelledError:
+        future.set_exception(EverycellError(f"{address}: the Dask scheduler is gone; start it again: {again}"))
+    except BaseException as error:  # noqa: BLE001  (handed on)
+        future.set_exception(error)
 
 
 def _call(packed: bytes, *args: Any, **kwargs: Any) -> Any:

@@ -8,8 +8,10 @@ detector and the rules alone, never on which tile was finished first.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -27,7 +29,7 @@ from everycell.predict.store import MemoryStore, TileStore
 from everycell.predict.sweep import Rows
 from everycell.structures import Instances
 
-_THREADS = 1  # on two cores more threads took more memory and no less time
+_THREADS = 2  # the pixels of one tile are read while the network looks at another
 _BATCH_CELLS = 4096
 
 
@@ -55,12 +57,19 @@ class Report:
         """What a reader of the result must know, a line each."""
         lines = [
             f"{n} of {self.n_tiles} tiles reached the {cap} and were predicted again in smaller ones"
-            for cap, n in self.split.items()
+            for cap, n in sorted(self.split.items())
         ]
         if self.skipped_share:
             lines.append(f"{self.skipped_share:.1%} of the image was left out as background")
-        lines += [f"{line}: cells may be missing there" for line in self.capped]
-        return (*lines, *(f"{line}; no cells from this tile" for line in self.failed))
+        if self.capped:
+            lines.append(f"{_first_of(sorted(self.capped))}: cells may be missing there")
+        return (*lines, self.lost) if self.lost else tuple(lines)
+
+    @property
+    def lost(self) -> str:
+        """What to say about tiles that could not be read, the last of `notes`; "" when there are none."""
+        n = f"{len(self.failed)} of {self.n_tiles} tiles could not be read and have no cells"
+        return f"{n}: {_first_of(self.failed)}" if self.failed else ""
 
     def add(self, result: TileResult, share: float) -> None:
         """Count one tile, which makes up `share` of the image."""
@@ -68,6 +77,10 @@ class Report:
             self.split[result.split] = self.split.get(result.split, 0) + 1
         self.capped += result.capped
         self.skipped_share += share * result.skipped
+
+
+def _first_of(lines: list[str]) -> str:
+    return lines[0] if len(lines) == 1 else f"{lines[0]} and {len(lines) - 1} more"
 
 
 class TiledPrediction:
@@ -124,6 +137,36 @@ class TiledPrediction:
             DataError: no tile could be read; where only some could not, `report` names them.
             OutputError: the store cannot be written. What is finished stays, and another `run` goes on from there.
         """
+        for _ in self._finished_tiles(on_tile, executor, in_flight):
+            pass
+
+    def batches(self) -> Iterator[Instances]:
+        """All cells, a few thousand at a time, each cell once, after `run`.
+
+        They come in the order of the tiles that own them, row by row, and of one tile best score first: the same order
+        in whatever order tiles were finished. Class names and µm/px are set, notes are left to `report`.
+        """
+        return self._batches(iter(()))
+
+    def stream(
+        self,
+        on_tile: Callable[[int, int], None] = lambda done, total: None,
+        *,
+        executor: Executor | None = None,
+        in_flight: int = 2 * _THREADS,
+    ) -> Iterator[Instances]:
+        """`run` and `batches` in one: cells come as soon as a row of tiles is done.
+
+        Tiles are examined while the caller works on a batch. `report` is complete after the last one.
+        """
+        with closing(self._finished_tiles(on_tile, executor, in_flight)) as finished:
+            yield from self._batches(finished)
+            deque(finished, maxlen=0)
+
+    def _finished_tiles(
+        self, on_tile: Callable[[int, int], None], executor: Executor | None, in_flight: int
+    ) -> Generator[int]:
+        """Numbers of the tiles, each when it is finished."""
         numbers = self._wanted()
         self.report = Report(len(numbers))
         area = sum(self._core_px(number) for number in numbers)
@@ -136,21 +179,31 @@ class TiledPrediction:
                 self.report.n_kept += 1
                 self.report.add(result, self._core_px(number) / area)
         on_tile(self.report.n_kept, len(numbers))
-        if executor is not None:
-            self._examine(todo, area, on_tile, executor, in_flight)
-        else:
-            with ThreadPoolExecutor(min(_THREADS, max(1, len(todo)))) as threads:
-                self._examine(todo, area, on_tile, threads, in_flight)
-        if numbers and len(self.report.failed) == len(numbers):
+        yield from set(numbers) - set(todo)
+        with ExitStack() as stack:
+            if executor is None:
+                executor = stack.enter_context(ThreadPoolExecutor(min(_THREADS, max(1, len(todo)))))
+            examined = stack.enter_context(closing(self._examined(todo, executor, in_flight)))
+            failed: dict[int, str] = {}
+            for n_done, (number, outcome) in enumerate(examined, 1):
+                if isinstance(outcome, DataError):
+                    failed[number] = str(outcome)
+                else:
+                    self.store.put(number, outcome)
+                    self.report.add(outcome, self._core_px(number) / area)
+                on_tile(self.report.n_kept + n_done, len(numbers))
+                yield number
+        self.report.failed = [failed[number] for number in sorted(failed)]
+        if numbers and len(failed) == len(numbers):
             raise DataError(self.report.failed[0])
 
-    def _examine(
-        self, todo: list[int], area: int, on_tile: Callable[[int, int], None], executor: Executor, in_flight: int
-    ) -> None:
+    def _examined(
+        self, todo: list[int], executor: Executor, in_flight: int
+    ) -> Generator[tuple[int, TileResult | DataError]]:
+        """What was found in each tile, or why it cannot be read, as they come."""
         work = partial(examine, self.source, self.detector, self.rules)
         waiting: dict[Future[TileResult], int] = {}
-        queue, n_done = iter(todo), self.report.n_kept
-        failed: dict[int, str] = {}
+        queue = iter(todo)
         try:
             while True:
                 for number in islice(queue, in_flight - len(waiting)):
@@ -160,26 +213,16 @@ class TiledPrediction:
                 for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                     number = waiting.pop(future)
                     try:
-                        result = future.result()
+                        outcome: TileResult | DataError = future.result()
                     except DataError as error:
-                        failed[number] = str(error)
-                    else:
-                        self.store.put(number, result)
-                        self.report.add(result, self._core_px(number) / area)
-                    n_done += 1
-                    on_tile(n_done, self.report.n_tiles)
+                        outcome = error
+                    yield number, outcome
         finally:
             for future in waiting:
                 future.cancel()
-        self.report.failed = [failed[number] for number in sorted(failed)]
 
-    def batches(self) -> Iterator[Instances]:
-        """All cells, a few thousand at a time, each cell once.
-
-        They come in the order of the tiles that own them, row by row, and of one tile best score first: the same order
-        in whatever order tiles were finished. Class names and µm/px are set, notes are left to `report`.
-        """
-        rows = join_seams(self._rows())
+    def _batches(self, finished: Iterator[int]) -> Iterator[Instances]:
+        rows = join_seams(self._rows(finished))
         if self.rules.max_covered is not None:
             rows = drop_covered(rows, self.rules.max_covered)
         for found in self._in_order(rows):
@@ -205,12 +248,14 @@ class TiledPrediction:
         x0, y0, x1, y1 = self.rules.tiling.tiles[number].core
         return (x1 - x0) * (y1 - y0)
 
-    def _rows(self) -> Iterator[tuple[Found, float]]:
-        """What each row of tiles found, with the y above which the next rows see nothing."""
-        tiling, n_found = self.rules.tiling, 0
+    def _rows(self, finished: Iterator[int]) -> Iterator[tuple[Found, float]]:
+        """What each row of tiles found, with the y above which the next rows see nothing; waits for its tiles."""
+        tiling, n_found, open_tiles = self.rules.tiling, 0, set(self._wanted())
         n_columns, wanted = len(tiling.columns), set(self._wanted())
         for row in range(len(tiling.rows)):
             numbers = [n for n in range(row * n_columns, (row + 1) * n_columns) if n in wanted]
+            while not open_tiles.isdisjoint(numbers) and (number := next(finished, None)) is not None:
+                open_tiles.remove(number)
             results = [result for n in numbers if (result := self.store.get(n)) is not None]
             found = Found.join([self._nothing(), *(result.found for result in results)]).numbered(n_found)
             n_found += len(found)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -21,11 +21,14 @@ from everycell.errors import ConfigError, ModelError
 from everycell.io import ImageSource, open_source, to_image
 from everycell.models import CellMaskRCNN, fold_norms, network_zoom, supports_bf16
 from everycell.models.checkpoint import ModelCard, file_sha256, find_model, load_network
+from everycell.models.exported import is_exported, open_exported
 from everycell.models.mask_rcnn import STRIDE
+from everycell.models.roi_heads import Detections
 from everycell.predict.background import BACKGROUND_SHARE
-from everycell.predict.caps import keep_believed
+from everycell.predict.caps import keep_believed, leave_out_below
 from everycell.predict.detector import Rules
 from everycell.predict.engine import TiledPrediction
+from everycell.predict.memory import return_freed_memory
 from everycell.predict.network import NetworkDetector
 from everycell.predict.stitch import centroids
 from everycell.predict.store import FolderStore
@@ -39,6 +42,7 @@ _TILE_NETWORK_PX = 1536
 _MIN_HALO_PX = 32
 _SEAM_NETWORK_PX = 4  # how far two tiles may differ on a cell's centroid without losing the cell
 _MAX_ZOOM = 16.0
+_LARGE_PASS_PX = 2**20
 
 
 @dataclass(frozen=True)
@@ -50,21 +54,20 @@ class PredictOptions:
         score_thresh: keep cells scoring at least this; the card's own threshold when None.
         views: test-time augmentation, a name in `everycell.predict.views.VIEWS`.
         within: only cells whose centroid lies in this area, px of the image at full resolution; None is everywhere.
-        skip_background: leave out tiles that show nothing.
+        skip_background: of an image of several tiles, leave out those that show nothing.
     """
 
     diameter: float | None = None
     score_thresh: float | None = None
     views: str = "none"
     within: shapely.Geometry | None = None
-    skip_background: bool = False
+    skip_background: bool = True
 
 
 class Model:
     """A network ready to predict.
 
     Attributes:
-        network: the Mask R-CNN, in evaluation mode.
         card: what the model is.
         device: where it runs.
         bf16: whether convolutions run in bfloat16.
@@ -74,7 +77,7 @@ class Model:
 
     def __init__(
         self,
-        network: CellMaskRCNN,
+        network: CellMaskRCNN | None,
         card: ModelCard,
         device: torch.device,
         *,
@@ -82,14 +85,26 @@ class Model:
         sha256: str = "",
         path: Path | None = None,
     ) -> None:
-        self.network, self.card, self.device, self.bf16, self.sha256 = network, card, device, bf16, sha256
+        self._network, self.card, self.device, self.bf16, self.sha256 = network, card, device, bf16, sha256
         self.path = path
-        self._turn = threading.Lock()
+        # One thread for all passes: each thread that runs a network keeps memory and OpenMP workers of its own.
+        self._network_thread = ThreadPoolExecutor(1, "network")
 
     def __reduce__(self) -> tuple[Callable[..., Model], tuple[Path, str, bool, str]]:
         if self.path is None:
             raise ConfigError(f"model {self.name!r} came from no file; save it before other processes can use it")
         return _load_again, (self.path.absolute(), self.device.type, self.bf16, self.sha256)
+
+    @property
+    def network(self) -> CellMaskRCNN:
+        """The Mask R-CNN, in evaluation mode.
+
+        Raises:
+            ModelError: the model was exported: what is left of its network can only predict.
+        """
+        if self._network is None:
+            raise ModelError(f"{self.path}: an exported model can only predict; use its .safetensors file for this")
+        return self._network
 
     @property
     def name(self) -> str:
@@ -148,7 +163,8 @@ class Model:
         Args:
             source: the image; its µm/px decide about the scale.
             options: how to predict.
-            work: folder where finished tiles are kept, so that a killed run goes on; they stay in memory when None.
+            work: folder where finished tiles are kept, so that a killed run goes on; they stay in memory when None, and
+                where one tile is all.
             source_key: what tells this image from others, fit for JSON, so that a run does not go on with the tiles of
                 another.
 
@@ -161,17 +177,21 @@ class Model:
         _check_range("score_thresh", thresh, 0, 1)
         if options.views not in VIEWS:
             raise ConfigError(f"views must be one of {', '.join(VIEWS)}, got {options.views!r}")
+        tiling = self.tiling(source.size, factor)
+        skips = options.skip_background and len(tiling.tiles) > 1
         stretched = self.card.settings.normalize == "percentile"
-        contrast = contrast_range(source.overview()) if stretched or options.skip_background else FULL_RANGE
+        contrast = contrast_range(source.overview()) if stretched or skips else FULL_RANGE
         detector = NetworkDetector(self, factor, thresh, contrast if stretched else FULL_RANGE, VIEWS[options.views])
         rules = Rules(
-            self.tiling(source.size, factor),
+            tiling,
             seam_px=math.ceil(_SEAM_NETWORK_PX / factor),
             max_covered=self.card.settings.max_covered,
             within=options.within,
-            background_levels=BACKGROUND_SHARE * (contrast[1] - contrast[0]) if options.skip_background else None,
+            background_levels=BACKGROUND_SHARE * (contrast[1] - contrast[0]) if skips else None,
         )
-        store = None if work is None else FolderStore(work, source.size, {**source_key, **self._plan(detector, rules)})
+        store = None
+        if work is not None and len(rules.tiling.tiles) > 1:
+            store = FolderStore(work, source.size, {**source_key, **self._plan(detector, rules)})
         return TiledPrediction(source, detector, rules, store=store, notes=tuple(notes))
 
     def _plan(self, detector: NetworkDetector, rules: Rules) -> dict[str, Any]:
@@ -229,7 +249,7 @@ class Model:
         return Tiling(size, tile, halo, multiple=stride)
 
     def look(self, scaled: Tensor, thresh: float) -> tuple[dict[str, Tensor], str]:
-        """One forward pass; one thread after the other.
+        """One forward pass, in the thread of this model's network.
 
         Args:
             scaled: float32 [3, h, w] in [0, 1], at network scale.
@@ -238,21 +258,48 @@ class Model:
         Returns:
             Boxes (network px), scores, labels and masks on the CPU; and the limit that was reached, "" for none.
         """
-        settings = self.card.settings
-        with (
-            self._turn,
-            torch.inference_mode(),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16),
-            keep_believed(self.network.rpn),
-        ):
-            [found], _ = self.network([scaled.to(self.device)])
-        keep = found["scores"] >= thresh
-        is_full = keep.sum() >= settings.detections_per_image
-        cap = f"cap of {settings.detections_per_image} detections" if is_full else ""
+        return self._network_thread.submit(self._look, scaled, thresh).result()
+
+    def _look(self, scaled: Tensor, thresh: float) -> tuple[dict[str, Tensor], str]:
+        found = self._forward(scaled, thresh)
+        if scaled[0].numel() >= _LARGE_PASS_PX:
+            return_freed_memory()
+        keep, limit = found["scores"] >= thresh, self.card.settings.detections_per_image
+        cap = f"cap of {limit} detections" if keep.sum() >= limit else ""
         return {
             key: value[keep].float().cpu() if value.is_floating_point() else value[keep].cpu()
             for key, value in found.items()
         }, cap
+
+    def _forward(self, scaled: Tensor, thresh: float) -> Detections:
+        """What the network finds; what scores less than `thresh` may be left out."""
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16),
+            keep_believed(self.network.rpn),
+            leave_out_below(self.network.roi_heads, thresh),
+        ):
+            detections, _ = self.network([scaled.to(self.device)])
+        found: Detections = detections[0]
+        return found
+
+
+class ExportedModel(Model):
+    """A model that was exported, run by another runtime, in float32 on the CPU."""
+
+    def __init__(self, path: Path) -> None:
+        """Load what `everycell export` wrote.
+
+        Raises:
+            ModelError: the file is damaged or not everycell's.
+            ConfigError: a package that runs it is not installed.
+        """
+        exported = open_exported(path)
+        self._program = exported.program
+        super().__init__(None, exported.card, torch.device("cpu"), bf16=False, sha256=exported.sha256, path=path)
+
+    def _forward(self, scaled: Tensor, thresh: float) -> Detections:
+        return self._program(scaled, thresh)
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
@@ -288,9 +335,9 @@ def load_model(name_or_path: str | Path, *, device: str = "auto", bf16: bool = T
     """Load a shipped model by name, or any everycell model file.
 
     Args:
-        name_or_path: a name that `everycell models` lists, or a `.safetensors` file.
+        name_or_path: a name that `everycell models` lists, a `.safetensors` file, or what `everycell export` wrote.
         device: auto, cpu, cuda or mps.
-        bf16: run convolutions in bfloat16 where the device is faster with it.
+        bf16: run convolutions in bfloat16 where the device is faster with it; exported models stay in float32.
 
     Raises:
         ModelError: the model is unknown, damaged or not everycell's.
@@ -298,6 +345,10 @@ def load_model(name_or_path: str | Path, *, device: str = "auto", bf16: bool = T
     """
     place = choose_device(device)
     path = find_model(name_or_path)
+    if is_exported(path):
+        if device not in ("auto", "cpu"):
+            raise ConfigError(f"{path}: exported models run on the CPU; use the .safetensors file with {device}")
+        return ExportedModel(path)
     network, card = load_network(path)
     fold_norms(network.backbone.body)
     network = network.to(place).to(memory_format=torch.channels_last)

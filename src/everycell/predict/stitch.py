@@ -22,6 +22,7 @@ from everycell.predict.found import Found, bits_inside, hull, neighbours, painte
 from everycell.predict.sweep import Rows, sweep
 from everycell.predict.tiling import Tile, Tiling
 from everycell.structures import Instances, MaskCrops
+from everycell.structures.runs import row_runs
 
 _SAME_IOU = 0.5
 
@@ -31,12 +32,8 @@ def centroids(masks: MaskCrops) -> NDArray[np.float64]:
 
     The window's centre for a mask without pixels.
     """
-    centres = (masks.boxes[:, :2] + masks.boxes[:, 2:]) / 2.0
-    for i, (rows, columns, bits) in enumerate(masks):
-        area = bits.sum()
-        if area:
-            centres[i, 0] = columns.start + 0.5 + (bits.sum(0) @ np.arange(bits.shape[1])) / area
-            centres[i, 1] = rows.start + 0.5 + (bits.sum(1) @ np.arange(bits.shape[0])) / area
+    means = row_runs(masks).centroids() + 0.5
+    centres: NDArray[np.float64] = np.where(np.isnan(means), (masks.boxes[:, :2] + masks.boxes[:, 2:]) / 2, means)
     return centres
 
 

@@ -12,6 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+_MAX_LISTED = (
+    1 << 20
+)  # values up to here are looked up one by one, present or not; larger ones are renumbered by sorting
+
 
 @dataclass(frozen=True)
 class MaskCrops:
@@ -51,8 +55,11 @@ class MaskCrops:
 
     def areas(self) -> NDArray[np.int64]:
         """Pixels of each cell, int64 [N]."""
-        totals: NDArray[np.int64] = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.bits, dtype=np.int64)])
-        return totals[self.starts[1:]] - totals[self.starts[:-1]]
+        areas = np.zeros(len(self), np.int64)
+        filled = np.diff(self.starts) > 0
+        if filled.any():
+            areas[filled] = np.add.reduceat(self.bits, self.starts[:-1][filled], dtype=np.int64)
+        return areas
 
     def select(self, index: NDArray[Any]) -> MaskCrops:
         """The cells at `index` (integers or a boolean mask over N), in that order."""
@@ -87,13 +94,13 @@ class MaskCrops:
     @classmethod
     def from_labels(cls, labels: NDArray[Any]) -> tuple[MaskCrops, NDArray[np.int64]]:
         """Cells of a label image (integers [H, W], 0 is background), with their values, int64 [N], ascending."""
-        values, inverse = np.unique(labels, return_inverse=True)
-        dense = inverse.reshape(labels.shape)
-        if len(values) and values[0] != 0:
-            dense = dense + 1  # no background pixel: find_objects takes 0 for background
-        else:
-            values = values[1:]
-        windows = ndimage.find_objects(dense)
-        crops = [dense[window] == i for i, window in enumerate(windows, start=1)]
-        origins = np.array([[columns.start, rows.start] for rows, columns in windows]).reshape(-1, 2)
-        return cls.from_crops(origins, crops), values.astype(np.int64)
+        distinct = None
+        if labels.max(initial=0) >= _MAX_LISTED:
+            distinct = np.unique(np.append(labels, labels.dtype.type(0)))
+            labels = np.searchsorted(distinct, labels)
+        windows = enumerate(ndimage.find_objects(labels.astype(np.int32, copy=False)), start=1)
+        found = [(number, window) for number, window in windows if window is not None]
+        crops = [labels[window] == number for number, window in found]
+        origins = np.array([[columns.start, rows.start] for _, (rows, columns) in found]).reshape(-1, 2)
+        numbers = np.array([number for number, _ in found], np.int64)
+        return cls.from_crops(origins, crops), numbers if distinct is None else distinct[numbers].astype(np.int64)

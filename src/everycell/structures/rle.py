@@ -119,13 +119,6 @@ def decode(counts: str | Sequence[int], image_size: tuple[int, int]) -> tuple[tu
     return (x0, y0), np.ascontiguousarray(bits.reshape(x1 - x0, y1 - y0).T)
 
 
-def decode_many(counts: Sequence[str | Sequence[int]], image_size: tuple[int, int]) -> MaskCrops:
-    """The masks of N codes on one image of `image_size` (height, width); see `decode`."""
-    decoded = [decode(code, image_size) for code in counts]
-    origins = np.array([origin for origin, _ in decoded], np.int64).reshape(-1, 2)
-    return MaskCrops.from_crops(origins, [crop for _, crop in decoded])
-
-
 def _run_lengths(counts: Sequence[int]) -> NDArray[np.int64]:
     """Run lengths of an uncompressed code, background first."""
     if not counts or any(type(n) is not int or not 0 <= n < 1 << 5 * _MAX_CHARACTERS for n in counts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -109,11 +110,14 @@ class CropSource:
         sample = self.load(index)
         factor = network_zoom(self.model, sample.image.size) * jitter
         rows, columns = slice(None), slice(None)
-        if self.train.crop_px is not None and class_id:
-            centre = draw_cell(sample, class_id, generator)
-            rows, columns = window_around(centre, sample.image.size, self.train.crop_px / factor, generator)
-        elif self.train.crop_px is not None:
-            rows, columns = random_window(sample.image.size, self.train.crop_px / factor, generator)
+        if self.train.crop_px is not None:
+            # Rounded down: one pixel more than `crop_px` would pad the whole batch to the next stride.
+            side_px = math.floor(self.train.crop_px / factor)
+            if class_id:
+                centre = draw_cell(sample, class_id, generator)
+                rows, columns = window_around(centre, sample.image.size, side_px, generator)
+            else:
+                rows, columns = random_window(sample.image.size, side_px, generator)
         image = torch.from_numpy(stretch(sample.image.pixels[rows, columns], self._limits(index))).permute(2, 0, 1)
         return sample, *zoom(image, torch.from_numpy(sample.layers[:, rows, columns]), factor)
 
@@ -138,10 +142,11 @@ def make_target(layers: Tensor, class_ids: NDArray[np.int64]) -> Target:
     """
     boxes, values, layer_of = [], [], []
     for index, layer in enumerate(layers.numpy()):
-        present, inverse = np.unique(layer, return_inverse=True)
-        windows = ndimage.find_objects(inverse.reshape(layer.shape) + 1)
-        for value, (rows, columns) in zip(present.tolist(), windows, strict=True):
-            if value and min(rows.stop - rows.start, columns.stop - columns.start) >= _MIN_SIDE_PX:
+        for value, window in enumerate(ndimage.find_objects(layer), start=1):
+            if window is None:
+                continue
+            rows, columns = window
+            if min(rows.stop - rows.start, columns.stop - columns.start) >= _MIN_SIDE_PX:
                 boxes.append((columns.start, rows.start, columns.stop, rows.stop))
                 values.append(value)
                 layer_of.append(index)

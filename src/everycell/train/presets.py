@@ -72,7 +72,7 @@ PRESETS: dict[str, RunSettings] = {
     "nuclei": RunSettings(model=_SLIM, train=_SLIM_TRAIN),
     # Stained tissue with several classes, from few images: the one-class model goes on learning.
     "tissue": RunSettings(
-        model=_SLIM,
+        model=_SLIM.model_copy(update={"class_context": 2.0}),
         train=_SLIM_TRAIN.model_copy(
             update={
                 "init_weights": "nuclei",
@@ -81,6 +81,23 @@ PRESETS: dict[str, RunSettings] = {
                 "epochs": 10,
                 "val_limit": None,
                 "validate_every": 2,
+            }
+        ),
+    ),
+    # A trained model goes on with a few images of one's own; short and gentle, so that it keeps what it knows.
+    "finetune": RunSettings(
+        model=_SLIM,
+        train=_SLIM_TRAIN.model_copy(
+            update={
+                "init_weights": "nuclei",
+                "scale_jitter": (0.8, 1.25),
+                "learning_rate": 1e-4,
+                "warmup_steps": 50,
+                "ema_decay": 0.99,
+                "epochs": 4,
+                "steps_per_epoch": 100,
+                "val_limit": None,
+                "validate_every": 1,
             }
         ),
     ),
