@@ -29,8 +29,8 @@ def test_without_glibc_nothing_happens(monkeypatch):
             pass
 
     monkeypatch.setattr(memory.ctypes, "CDLL", Other)
-    memory._malloc_trim.cache_clear()
+    memory._glibc.cache_clear()
     try:
         assert return_freed_memory() is None
     finally:
-        memory._malloc_trim.cache_clear()
+        memory._glibc.cache_clear()

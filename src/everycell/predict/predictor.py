@@ -19,16 +19,15 @@ from torch import Tensor
 from everycell import __version__
 from everycell.errors import ConfigError, ModelError
 from everycell.io import ImageSource, open_source, to_image
-from everycell.models import CellMaskRCNN, fold_norms, network_zoom, supports_bf16
-from everycell.models.checkpoint import ModelCard, file_sha256, find_model, load_network
-from everycell.models.exported import is_exported, open_exported
+from everycell.models import CellMaskRCNN, network_zoom
+from everycell.models.checkpoint import ModelCard
 from everycell.models.mask_rcnn import STRIDE
 from everycell.models.roi_heads import Detections
 from everycell.predict.background import BACKGROUND_SHARE
 from everycell.predict.caps import keep_believed, leave_out_below
 from everycell.predict.detector import Rules
 from everycell.predict.engine import TiledPrediction
-from everycell.predict.memory import return_freed_memory
+from everycell.predict.memory import keep_large_blocks_apart, return_freed_memory
 from everycell.predict.network import NetworkDetector
 from everycell.predict.stitch import centroids
 from everycell.predict.store import FolderStore
@@ -87,13 +86,16 @@ class Model:
     ) -> None:
         self._network, self.card, self.device, self.bf16, self.sha256 = network, card, device, bf16, sha256
         self.path = path
+        keep_large_blocks_apart()
         # One thread for all passes: each thread that runs a network keeps memory and OpenMP workers of its own.
         self._network_thread = ThreadPoolExecutor(1, "network")
 
     def __reduce__(self) -> tuple[Callable[..., Model], tuple[Path, str, bool, str]]:
         if self.path is None:
             raise ConfigError(f"model {self.name!r} came from no file; save it before other processes can use it")
-        return _load_again, (self.path.absolute(), self.device.type, self.bf16, self.sha256)
+        from everycell.predict.loading import load_again  # which needs this module
+
+        return load_again, (self.path.absolute(), self.device.type, self.bf16, self.sha256)
 
     @property
     def network(self) -> CellMaskRCNN:
@@ -284,72 +286,6 @@ class Model:
         return found
 
 
-class ExportedModel(Model):
-    """A model that was exported, run by another runtime, in float32 on the CPU."""
-
-    def __init__(self, path: Path) -> None:
-        """Load what `everycell export` wrote.
-
-        Raises:
-            ModelError: the file is damaged or not everycell's.
-            ConfigError: a package that runs it is not installed.
-        """
-        exported = open_exported(path)
-        self._program = exported.program
-        super().__init__(None, exported.card, torch.device("cpu"), bf16=False, sha256=exported.sha256, path=path)
-
-    def _forward(self, scaled: Tensor, thresh: float) -> Detections:
-        return self._program(scaled, thresh)
-
-
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ConfigError(f"{name} must lie in {low:g} … {high:g}, got {value:g}")
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of a `--device` value: auto takes CUDA, then Apple's MPS, then the CPU.
-
-    Raises:
-        ConfigError: the device is unknown or not there.
-    """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device(next(device for device in ("cuda", "mps", "cpu") if there[device]))
-    if not there.get(name, False):
-        raise ConfigError(
-            f"device must be auto or one of {', '.join(d for d in there if there[d])} on this machine, got {name!r}"
-        )
-    return torch.device(name)
-
-
-def _load_again(path: Path, device: str, bf16: bool, sha256: str) -> Model:
-    """The same model in another process, on its best device unless this one used the CPU."""
-    model = load_model(path, device="cpu" if device == "cpu" else "auto", bf16=bf16)
-    if model.sha256 != sha256:
-        raise ModelError(f"{path}: another model than where this run was started; copy the same file to all machines")
-    return model
-
-
-def load_model(name_or_path: str | Path, *, device: str = "auto", bf16: bool = True) -> Model:
-    """Load a shipped model by name, or any everycell model file.
-
-    Args:
-        name_or_path: a name that `everycell models` lists, a `.safetensors` file, or what `everycell export` wrote.
-        device: auto, cpu, cuda or mps.
-        bf16: run convolutions in bfloat16 where the device is faster with it; exported models stay in float32.
-
-    Raises:
-        ModelError: the model is unknown, damaged or not everycell's.
-        ConfigError: the device is not there.
-    """
-    place = choose_device(device)
-    path = find_model(name_or_path)
-    if is_exported(path):
-        if device not in ("auto", "cpu"):
-            raise ConfigError(f"{path}: exported models run on the CPU; use the .safetensors file with {device}")
-        return ExportedModel(path)
-    network, card = load_network(path)
-    fold_norms(network.backbone.body)
-    network = network.to(place).to(memory_format=torch.channels_last)
-    return Model(network, card, place, bf16=bf16 and supports_bf16(place), sha256=file_sha256(path), path=path)
