@@ -1,5 +1,6 @@
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -96,6 +97,17 @@ def test_classes_are_compared_only_where_both_sides_have_them(two_classes, one_c
     result, comparison = score(two_classes, one_class)
     assert result.per_class["cell"].n_truth == 9
     assert comparison.notes == (f"classes are ignored: the cells in {one_class} have none",)
+
+
+def test_classes_that_differ_can_be_ignored(two_classes, pred):
+    for name in NAMES:
+        write_geojson(replace(true_cells(name), class_names=("nucleus", "cell")), pred / f"{name}.geojson")
+    with pytest.raises(DataError, match="the class must be one of class1, class2, got nucleus"):
+        score(two_classes, pred)
+    comparison = open_comparison(two_classes, pred, ignore_classes=True)
+    assert comparison.class_names == ("cell",)
+    for _, truth, found, _ in comparison:
+        assert truth.class_ids.tolist() == found.class_ids.tolist() == [1, 1, 1]
 
 
 def test_files_with_scores_come_before_label_images(one_class, pred):

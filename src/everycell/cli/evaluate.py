@@ -51,6 +51,7 @@ def evaluate(
     tolerance_um: Annotated[float | None, Parameter(metavar="X", validator=_LENGTH)] = None,
     groups: Annotated[Path | None, Parameter(metavar="FILE.csv")] = None,
     classes: ClassNames = None,
+    ignore_classes: Annotated[bool, Parameter(negative="")] = False,
     id_map: Annotated[Path | None, Parameter(metavar="FILE")] = None,
     workers: Annotated[int | None, Parameter(metavar="N", validator=validators.Number(gte=1))] = None,
 ) -> None:
@@ -68,11 +69,13 @@ def evaluate(
         tolerance_um: largest distance of outlines that agree, in µm; 2 px by default.
         groups: CSV file with the columns image and group, such as patients, for intervals and PanNuke's averages.
         classes: names of classes 1, 2 and so on, separated by commas, where neither side numbers them.
+        ignore_classes: take all cells for one class, as where prediction and truth have different classes.
         id_map: JSON file of image ids by file name, for one COCO results file of all images.
         workers: processes; by default one for each core, or fewer for few images.
     """
-    comparison = open_comparison(truth, pred, id_map, classes or ())
-    other = open_comparison(truth, against, id_map, classes or ()) if against is not None else None
+    opened = partial(open_comparison, truth, id_map=id_map, classes=classes or (), ignore_classes=ignore_classes)
+    comparison = opened(pred)
+    other = opened(against) if against is not None else None
     if worst is not None and not comparison.images:
         raise DataError(f"--worst needs the images, not the truth alone: {truth}; give a data set folder")
     make = partial(Evaluator, score_thresh=score_thresh, radius_um=radius_um, tolerance_um=tolerance_um)

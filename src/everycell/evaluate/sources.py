@@ -94,7 +94,9 @@ class _Side:
         return Instances.empty(cells.image_size, cells.mpp)
 
 
-def open_comparison(truth: Path, pred: Path, id_map: Path | None = None, classes: Sequence[str] = ()) -> Comparison:
+def open_comparison(
+    truth: Path, pred: Path, id_map: Path | None = None, classes: Sequence[str] = (), *, ignore_classes: bool = False
+) -> Comparison:
     """Pair truth and predictions, each any format that `open_cell_set` knows.
 
     Images are paired by name. Where no name agrees and all predictions are called like the ids of images, by id.
@@ -108,6 +110,7 @@ def open_comparison(truth: Path, pred: Path, id_map: Path | None = None, classes
         id_map: JSON file of image ids by file name, for COCO results of all images; without it the ids are those of
             COCO truth, else an image's 1-based position among the names of the truth.
         classes: names of classes 1 … K, for classes that have names on one side and numbers on the other.
+        ignore_classes: every cell counts as the same class.
 
     Raises:
         DataError: an image has no prediction, a prediction no image, or a file or folder nothing that can be read.
@@ -118,7 +121,11 @@ def open_comparison(truth: Path, pred: Path, id_map: Path | None = None, classes
     ids = _image_ids(true_cells, known, id_map)
     pred_cells = _open(pred, ids, "predictions")
     aliases = _pair(names, pred_cells.names, ids, pred)
-    true_classes, pred_classes, notes = _classes(true_cells, pred_cells, tuple(classes), (truth, pred))
+    if ignore_classes:
+        true_classes = pred_classes = Classes(("cell",), blind=True)
+        notes: tuple[str, ...] = ()
+    else:
+        true_classes, pred_classes, notes = _classes(true_cells, pred_cells, tuple(classes), (truth, pred))
     return Comparison(
         names,
         true_classes.names,
