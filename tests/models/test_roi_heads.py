@@ -91,3 +91,18 @@ def test_no_cell_and_no_proposal_lose_nothing(small, build, target):
         "loss_mask": 0,
     }
     assert losses["loss_objectness"] > 0
+
+
+def test_the_heads_see_few_numbers_of_rois_in_prediction(small, build, monkeypatch):
+    network = build(small)
+    image = [torch.rand((3, 64, 64), generator=torch.Generator().manual_seed(0))]
+    seen = []
+    for head in (network.roi_heads.box_head, network.roi_heads.mask_head):
+        head.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    (found,), _ = network(image)
+    assert seen == [64, 64]
+    monkeypatch.setattr("everycell.models.roi_heads._ROIS_STEP", 1)
+    (expected,), _ = network(image)
+    assert 0 < seen[3] == len(expected["boxes"]) < 64
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value)

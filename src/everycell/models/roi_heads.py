@@ -16,6 +16,7 @@ Target = dict[str, Tensor]
 Detections = dict[str, Tensor]
 
 _BOXES_AT_A_TIME = 1024  # what the heads make of each on the way is large, and more so of each mask
+_ROIS_STEP = 64
 _MASKS_AT_A_TIME = 256
 _TARGETS_AT_A_TIME = 16
 
@@ -143,7 +144,9 @@ class CellRoIHeads(RoIHeads):
     def _classify(
         self, features: dict[str, Tensor], boxes: list[Tensor], shapes: list[tuple[int, int]]
     ) -> tuple[Tensor, Tensor]:
-        logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, boxes, shapes)))
+        pooled = self._padded(self.box_roi_pool(features, boxes, shapes))
+        count = sum(len(of_image) for of_image in boxes)
+        logits, deltas = (out[:count] for out in self.box_predictor(self.box_head(pooled)))
         if self.class_agnostic:
             deltas = deltas[:, 4:].repeat(1, logits.shape[1])
         return logits.float(), deltas.float()
@@ -176,8 +179,13 @@ class CellRoIHeads(RoIHeads):
         return list(boxes), list(scores), list(labels)
 
     def _segment(self, features: dict[str, Tensor], boxes: list[Tensor], shapes: list[tuple[int, int]]) -> Tensor:
-        pooled = self.mask_roi_pool(features, boxes, shapes)
-        return self.mask_predictor(self.mask_head(pooled)).float()
+        pooled = self._padded(self.mask_roi_pool(features, boxes, shapes))
+        drawn: Tensor = self.mask_predictor(self.mask_head(pooled))[: sum(len(of_image) for of_image in boxes)]
+        return drawn.float()
+
+    def _padded(self, pooled: Tensor) -> Tensor:
+        """In prediction, zeros up to a whole number of 64 RoIs: oneDNN keeps kernels for every number it meets."""
+        return pooled if self.training else F.pad(pooled, (0, 0) * 3 + (0, -len(pooled) % _ROIS_STEP))
 
     def _losses(
         self,
