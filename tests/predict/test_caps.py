@@ -77,7 +77,7 @@ class TestLeaveOutBelow:
         network = CellMaskRCNN(settings, 2).eval()
         torch.nn.init.normal_(network.roi_heads.box_predictor.cls_score.weight, std=30)
         drawn = []
-        network.roi_heads.mask_head.register_forward_hook(lambda *call: drawn.append(len(call[-1])))
+        network.roi_heads.mask_roi_pool.register_forward_hook(lambda *call: drawn.append(len(call[-1])))
         with torch.inference_mode(), leave_out_below(network.roi_heads, score) if score else nullcontext():
             [detections], _ = network([IMAGE])
         assert network.roi_heads.score_thresh == 0.05
