@@ -16,8 +16,8 @@ Target = dict[str, Tensor]
 Detections = dict[str, Tensor]
 
 _BOXES_AT_A_TIME = 1024  # what the heads make of each on the way is large, and more so of each mask
-_ROIS_STEP = 64
 _MASKS_AT_A_TIME = 256
+_ROIS_STEP = 64
 _TARGETS_AT_A_TIME = 16
 
 
