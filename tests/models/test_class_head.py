@@ -17,8 +17,9 @@ def test_the_head_sees_the_box_and_the_widened_box(wide, build):
     head = build(wide, 3).roi_heads.class_head
     seen = []
     head.pool.forward = lambda features, boxes, shapes: seen.append(boxes) or torch.zeros(2, wide.fpn_channels, 7, 7)
-    logits = head({}, [torch.tensor([[10.0, 20, 30, 40]]), torch.tensor([[0.0, 0, 4, 2]])], [(64, 64), (64, 64)])
-    assert logits.shape == (2, 3)
+    pooled = head.see({}, [torch.tensor([[10.0, 20, 30, 40]]), torch.tensor([[0.0, 0, 4, 2]])], [(64, 64), (64, 64)])
+    assert pooled.shape == (2, 2 * wide.fpn_channels, 7, 7)
+    assert head(pooled).shape == (2, 3)
     assert [boxes.tolist() for boxes in seen[0]] == [[[10, 20, 30, 40]], [[0, 0, 4, 2]]]
     assert [boxes.tolist() for boxes in seen[1]] == [[[0, 10, 40, 50]], [[-2, -1, 6, 3]]]
 

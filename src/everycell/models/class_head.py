@@ -31,10 +31,14 @@ class ContextClassHead(nn.Module):
         self.head = TwoMLPHead(2 * channels * pool.output_size**2, _HIDDEN)
         self.predictor = nn.Linear(_HIDDEN, num_classes)
 
-    def forward(self, features: dict[str, Tensor], boxes: list[Tensor], shapes: list[tuple[int, int]]) -> Tensor:
-        """Logits float32 [P, K] of all boxes, float32 [N, 4] of each image."""
+    def see(self, features: dict[str, Tensor], boxes: list[Tensor], shapes: list[tuple[int, int]]) -> Tensor:
+        """Features [P, 2 × channels, size, size] of all boxes, float32 [N, 4] of each image, and of what is around."""
         seen = [self.pool(features, some, shapes) for some in (boxes, [_widen(box, self.widening) for box in boxes])]
-        logits: Tensor = self.predictor(self.head(torch.cat(seen, dim=1)))
+        return torch.cat(seen, dim=1)
+
+    def forward(self, seen: Tensor) -> Tensor:
+        """Logits float32 [P, K] of what `see` gave."""
+        logits: Tensor = self.predictor(self.head(seen))
         return logits.float()
 
 

@@ -131,8 +131,8 @@ class CellRoIHeads(RoIHeads):
         logits, deltas = (torch.cat(of_parts) for of_parts in zip(*parts, strict=True))
         boxes, scores, labels = self.postprocess_detections(logits, deltas, proposals, image_shapes)
         if self.class_head is not None:
-            named = self.class_head(features, boxes, image_shapes).argmax(dim=1) + 1
-            labels = list(named.split([len(of_image) for of_image in boxes]))
+            named = torch.cat([self._name(features, part, image_shapes) for part in _parts(boxes, _BOXES_AT_A_TIME)])
+            labels = list(torch.split(named.argmax(dim=1) + 1, [len(of_image) for of_image in boxes]))
         shapes = [label.clamp(max=1) for label in labels] if self.class_agnostic else labels
         drawn = torch.cat([self._segment(features, part, image_shapes) for part in _parts(boxes, _MASKS_AT_A_TIME)])
         masks = maskrcnn_inference(drawn, shapes)
@@ -178,6 +178,12 @@ class CellRoIHeads(RoIHeads):
         boxes, scores, labels = zip(*kept, strict=True)
         return list(boxes), list(scores), list(labels)
 
+    def _name(self, features: dict[str, Tensor], boxes: list[Tensor], shapes: list[tuple[int, int]]) -> Tensor:
+        assert self.class_head is not None
+        seen = self._padded(self.class_head.see(features, boxes, shapes))
+        named: Tensor = self.class_head(seen)[: sum(len(of_image) for of_image in boxes)]
+        return named
+
     def _segment(self, features: dict[str, Tensor], boxes: list[Tensor], shapes: list[tuple[int, int]]) -> Tensor:
         pooled = self._padded(self.mask_roi_pool(features, boxes, shapes))
         drawn: Tensor = self.mask_predictor(self.mask_head(pooled))[: sum(len(of_image) for of_image in boxes)]
@@ -213,7 +219,7 @@ class CellRoIHeads(RoIHeads):
         ]
         chosen = torch.cat([label[index] for label, index in zip(labels, positive, strict=True)])
         if self.class_head is not None:
-            named = self.class_head(features, boxes, image_shapes)
+            named = self._name(features, boxes, image_shapes)
             loss_classifier += F.cross_entropy(named, chosen - 1) if len(named) else named.sum() * 0.0
         loss_mask = mask_loss(mask_logits, chosen, torch.cat(truth) if truth else mask_logits[:, 0])
         return {"loss_classifier": loss_classifier, "loss_box_reg": loss_box, "loss_mask": loss_mask}

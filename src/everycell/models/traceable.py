@@ -58,7 +58,7 @@ class TraceableMaskRCNN(nn.Module):
         proposals = self._propose(batch, features, limits)
         boxes, scores, labels = self._classify(features, proposals, limits, score_thresh)
         if self.heads.class_head is not None:
-            labels = self.heads.class_head(features, [boxes], []).argmax(dim=1) + 1
+            labels = self.heads.class_head(self.heads.class_head.see(features, [boxes], [])).argmax(dim=1) + 1
         logits = self.heads.mask_head(self.heads.mask_roi_pool(features, [boxes], []))
         for layer in self.heads.mask_predictor:  # its own, faster way is not one that all runtimes know
             logits = layer(logits)
