@@ -17,17 +17,24 @@ def test_table_by_hand():
     cells = np.array([[10, 0, 0], [2, 4, 0], [0, 0, 0], [0, 0, 0]])
     ones = np.ones(4, np.int64)
     even = ClassBalance(cells, ones, 1.0).table
-    # Half of the draws for images without cells; the classes share the other half evenly, class 1 among two images.
-    assert even.tolist() == [[0, 0.125, 0, 0], [0, 0.125, 0.25, 0], [0.25, 0, 0, 0], [0.25, 0, 0, 0]]
+    # Half of the draws for images without cells, a quarter anywhere in the others; the classes share the rest evenly,
+    # class 1 among two images.
+    eighth = 1 / 8
+    assert even.tolist() == [
+        [eighth, eighth / 2, 0, 0],
+        [eighth, eighth / 2, eighth, 0],
+        [0.25, 0, 0, 0],
+        [0.25, 0, 0, 0],
+    ]
     as_they_are = ClassBalance(cells, ones, 0.0).table.sum(axis=0)
-    assert as_they_are == pytest.approx([0.5, 0.5 * 12 / 16, 0.5 * 4 / 16, 0])
+    assert as_they_are == pytest.approx([0.75, 0.25 * 12 / 16, 0.25 * 4 / 16, 0])
     root = ClassBalance(cells, ones, 0.5).table.sum(axis=0)
     assert root[1] / root[2] == pytest.approx((12 / 4) ** 0.5)
 
 
 def test_an_image_of_more_weight_comes_up_more():
     table = ClassBalance(np.array([[1], [1], [0]]), np.array([3, 1, 4]), 1.0).table
-    assert table.tolist() == [[0, 0.375], [0, 0.125], [0.5, 0]]
+    assert table.tolist() == [[3 / 16, 3 / 16], [1 / 16, 1 / 16], [0.5, 0]]
 
 
 @pytest.mark.parametrize("cells", [np.zeros((2, 3), np.int64), np.array([[0, 5, 0], [0, 1, 0]])])
@@ -104,11 +111,11 @@ def share_with_rare_cell(examples):
 
 
 def test_the_rare_class_comes_up_more():
-    # 2 of 1089 cells are rare. With strength 1 half of the draws are meant for them, but for a tenth without cells.
+    # 2 of 1089 cells are rare. With strength 1 a quarter of the draws are meant for them, but for a tenth without cells.
     assert share_with_rare_cell(draw(0.0)[1]) < 0.03
-    assert share_with_rare_cell(draw(0.5)[1]) == pytest.approx(0.9 * 2**0.5 / (2**0.5 + 1087**0.5), abs=0.03)
+    assert share_with_rare_cell(draw(0.5)[1]) == pytest.approx(0.45 * 2**0.5 / (2**0.5 + 1087**0.5), abs=0.03)
     order, examples = draw(1.0)
-    assert share_with_rare_cell(examples) == pytest.approx(0.45, abs=0.07)
+    assert share_with_rare_cell(examples) == pytest.approx(0.225, abs=0.07)
     assert order.count(9) / len(order) == pytest.approx(0.1, abs=0.05)  # the image without cells keeps its share
 
 
@@ -116,9 +123,9 @@ def test_whole_images_are_drawn_by_their_classes():
     source = make_source(1.0, crop_px=None)
     assert source.training_example(1, 0, source.order(1, None)[0]).image.shape == (3, 256, 256)
     assert len(source.order(1, None)) == 10
-    # Images 0 and 5 hold the rare class: all of its draws, and 2 of 9 of the common one's.
+    # Images 0 and 5 hold the rare class: all of its draws, and 2 of 9 of the others.
     order = source.order(1, 3000)
-    assert sum(position in (0, 5) for position in order) / 3000 == pytest.approx(0.45 + 0.45 * 2 / 9, abs=0.03)
+    assert sum(position in (0, 5) for position in order) / 3000 == pytest.approx(0.225 + 0.675 * 2 / 9, abs=0.03)
 
 
 def test_balanced_crops_depend_on_seed_epoch_and_place_alone():

@@ -10,15 +10,18 @@ from torch import Generator
 from everycell.structures import Sample
 
 
+_ANYWHERE = 0.5  # crops that all lie around cells would never show what has none
+
+
 class ClassBalance:
     """Class-aware sampling (Shen, Lin & Huang 2016), in degrees.
 
-    Images without cells keep their share of draws. The rest goes to class c with probability proportional to
-    cells(c) ** (1 - strength): 1 draws all classes equally often, 0 as often as they occur. Then an image that holds
-    the class is drawn by its weight, however many cells it holds.
+    Images without cells keep their share of draws, and so does half of the others', for places anywhere in them. The
+    rest goes to class c with probability proportional to cells(c) ** (1 - strength): 1 draws all classes equally often,
+    0 as often as they occur. Then an image that holds the class is drawn by its weight, however many cells it holds.
 
     Attributes:
-        table: float64 [images, K + 1], probability of each image and class; class 0 stands for images without cells.
+        table: float64 [images, K + 1], probability of each image and class; class 0 stands for any place.
     """
 
     def __init__(self, cells: NDArray[np.int64], weights: NDArray[np.int64], strength: float) -> None:
@@ -29,14 +32,12 @@ class ClassBalance:
             weights: int64 [images], how often an image comes up apart from its classes.
             strength: 0 … 1.
         """
-        empty = cells.sum(axis=1, keepdims=True) == 0
-        shares = np.concatenate([empty, cells > 0], axis=1) * weights[:, None].astype(np.float64)
-        totals = shares.sum(axis=0)
+        anywhere = np.where(cells.any(axis=1), _ANYWHERE, 1.0) * weights / weights.sum()
+        holds = (cells > 0) * weights[:, None]
         occurring = cells.sum(axis=0)
         classes = np.where(occurring > 0, occurring.clip(min=1) ** (1.0 - strength), 0.0)
-        without = totals[0] / weights.sum()
-        chances = np.concatenate([[without], (1 - without) * classes / max(classes.sum(), 1.0)])
-        self.table: NDArray[np.float64] = shares / np.where(totals > 0, totals, 1.0) * chances
+        chances = (1 - anywhere.sum()) * classes / max(classes.sum(), 1.0)
+        self.table: NDArray[np.float64] = np.column_stack([anywhere, holds / holds.sum(axis=0).clip(min=1) * chances])
 
     def draw_images(self, count: int, generator: Generator) -> list[int]:
         """Positions of `count` images, each drawn anew."""
@@ -44,7 +45,7 @@ class ClassBalance:
         return torch.multinomial(chances, count, replacement=True, generator=generator).tolist()
 
     def draw_class(self, position: int, generator: Generator) -> int:
-        """A class that the image at `position` holds; 0 when it holds no cell."""
+        """A class that the image at `position` holds, to draw a cell of; 0 for any place."""
         return int(torch.multinomial(torch.from_numpy(self.table[position]), 1, generator=generator))
 
 

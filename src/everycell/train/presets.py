@@ -77,8 +77,8 @@ PRESETS: dict[str, RunSettings] = {
             update={
                 "init_weights": "nuclei",
                 "scale_jitter": (0.8, 1.25),
-                "balance_classes": 0.5,
-                "epochs": 10,
+                "balance_classes": 1.0,
+                "epochs": 14,
                 "val_limit": None,
                 "validate_every": 2,
             }
