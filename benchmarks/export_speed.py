@@ -11,17 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 import everycell
@@ -31,6 +26,7 @@ from everycell.models.checkpoint import find_model, load_network
 from everycell.models.exported import export_network
 from everycell.predict import Model
 from everycell.structures import Image, Instances
+from timing import in_turns, machine, seconds
 
 ROUNDS = 5
 SIDE_PX = 512
@@ -67,13 +63,6 @@ def network_input(model: Model, image: Image) -> Tensor:
     return scaled
 
 
-def seconds(action: Callable[[], object]) -> tuple[float, float]:
-    """CPU seconds of all threads, and wall seconds, of one call."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    action()
-    return time.process_time() - cpu, time.perf_counter() - wall
-
-
 def agreement(ours: Instances, theirs: Instances) -> dict[str, float]:
     """Cells that both find with mask IoU above 0.95, and above 0.5."""
     iou = overlap(ours.masks, theirs.masks).iou()
@@ -84,12 +73,8 @@ def measure(models: dict[str, Model], name: str, image: Image) -> dict[str, obje
     """Times and agreement on one image."""
     reference = models["everycell float32"]
     scaled, thresh = network_input(reference, image), reference.card.score_thresh
-    times: dict[str, list[tuple[float, float]]] = {way: [] for way in models}
-    for turn in range(ROUNDS + 1):  # the first turn warms up
-        for way, model in models.items():
-            taken = seconds(lambda model=model: model.look(scaled, thresh))  # type: ignore[misc]
-            if turn:
-                times[way].append(taken)
+    looks = {way: partial(model.look, scaled, thresh) for way, model in models.items()}
+    times = in_turns({way: partial(seconds, look) for way, look in looks.items()}, ROUNDS)
     truth = reference.predict(image)
     row: dict[str, object] = {"image": name, "network_px": list(scaled.shape[1:]), "n_cells": len(truth)}
     for way, model in models.items():
@@ -123,10 +108,7 @@ def main() -> None:
         rows.append(measure(models, "generated", cut(crowd, models["everycell float32"])))
     record = {
         "model": options.model,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
-        "load": round(os.getloadavg()[0], 1),
-        "versions": {name: version(name) for name in ("torch", "torchvision", "onnxruntime", "openvino")},
-        "date": time.strftime("%Y-%m-%d"),
+        **machine("onnxruntime", "openvino"),
         "rounds": ROUNDS,
         "images": rows,
         "sum_cpu_seconds": {way: round(sum(row[way]["cpu_seconds"] for row in rows), 2) for way in models},  # type: ignore[index]

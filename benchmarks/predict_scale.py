@@ -44,7 +44,7 @@ from everycell.io import open_source
 from everycell.models import CellMaskRCNN
 from everycell.transforms import contrast_range, stretch
 from mosaic import crowded_images, write_mosaic
-from predict_speed import stock_network
+from stock import stock_network
 
 CELLS_PER_MEGAPIXEL = 1000
 HEIGHT_PX = 256

@@ -54,3 +54,15 @@ def test_without_cells_all_is_background():
     [labels], [boxes] = rpn.assign_targets_to_anchors([anchors], [{"boxes": torch.zeros(0, 4)}])
     assert labels.tolist() == [0] * len(anchors)
     assert boxes.shape == anchors.shape
+
+
+def test_anchors_of_bfloat16_features_are_not_rounded():
+    def anchors(dtype):
+        maps = [torch.zeros(1, 1, 8, 1536 // s, dtype=dtype) for s in (4, 8, 16, 32, 64)]
+        rpn = build_rpn(ModelSettings(anchor_sizes=(8, 16, 32, 64, 128)))
+        return rpn.anchor_generator(ImageList(torch.zeros(1, 3, 512, 1536), [(512, 1536)]), maps)[0]
+
+    half = anchors(torch.bfloat16)
+    assert half.dtype == torch.float32
+    assert torch.equal(half, anchors(torch.float32))
+    assert len(half.unique(dim=0)) == len(half)

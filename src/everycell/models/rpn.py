@@ -29,6 +29,10 @@ class GridAnchors(AnchorGenerator):
 
     grids: list[tuple[list[int], list[Tensor]]]
 
+    def set_cell_anchors(self, dtype: torch.dtype, device: torch.device) -> None:
+        """Anchors are float32 whatever the features are: bfloat16 would put those beyond 1024 px up to 4 px aside."""
+        super().set_cell_anchors(torch.float32, device)
+
     def grid_anchors(self, grid_sizes: list[list[int]], strides: list[list[Tensor]]) -> list[Tensor]:
         """Anchors of each level, float32 [height * width * A, 4]: row by row, the A shapes of a place together."""
         self.grids = list(zip(grid_sizes, strides, strict=True))
