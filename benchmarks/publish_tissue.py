@@ -21,7 +21,7 @@ import numpy as np
 from everycell.datasets import Dataset, open_dataset
 from everycell.errors import ConfigError
 from everycell.files import write_bytes
-from everycell.models.checkpoint import ModelCard, file_sha256, load_network, read_card, save_model, shipped_models
+from everycell.models.checkpoint import ModelCard, file_sha256, load_network, save_model, shipped_models
 from everycell.plot import overlay, save_png
 from everycell.predict import load_model
 from everycell.structures import Instances
@@ -29,6 +29,8 @@ from tissue_experiments import FOLD, figures
 
 CLASSES = ("other", "inflammatory", "epithelial", "spindle")
 MPP = 0.275
+PREDICTION = {"rpn_nms_thresh": 0.6, "proposals_test": 1000}
+"""Settings that differ from the training's: half as many boxes around each cell, and the same cells."""
 PICTURE = Path(__file__).parent.parent / "docs/images/tissue4.png"
 _MAY_DIFFER = {"epoch", "val_fraction", "val_limit", "validate_every"}
 _SHOWN = {"train_9": (250, 250), "train_20": (250, 250), "train_24": (250, 250)}  # image → first row and column
@@ -39,6 +41,11 @@ def recipe_of(card: ModelCard) -> dict[str, object]:
     """Everything that decides about the weights, but the images."""
     settings = {name: value for name, value in card.recipe.items() if name not in _MAY_DIFFER}
     return {**settings, "model": card.settings.model_dump(mode="json")}
+
+
+def for_prediction(card: ModelCard) -> ModelCard:
+    """The card with the settings that prediction takes."""
+    return card.model_copy(update={"settings": card.settings.model_copy(update=PREDICTION)})
 
 
 def draw(cells: Instances, corner: tuple[int, int]) -> np.ndarray:
@@ -70,16 +77,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     options = parser.parse_args()
     network, card = load_network(options.shipped)
-    if recipe_of(card) != recipe_of(read_card(options.fold)):
+    fold, fold_card = load_network(options.fold)
+    if recipe_of(card) != recipe_of(fold_card):
         raise ConfigError(f"{options.shipped} and {options.fold} were trained by different recipes")
     dataset = open_dataset(options.data)
     with tempfile.TemporaryDirectory() as folder:
         half = Path(folder) / "fold.safetensors"
-        fold, fold_card = load_network(options.fold)
-        save_model(half, fold.state_dict(), fold_card, half=True)
+        save_model(half, fold.state_dict(), for_prediction(fold_card), half=True)
         found = figures(dataset, half)
         save_png(picture(dataset, half, found["score_thresh"]), PICTURE)
-    values = card.model_dump(mode="json") | {
+    values = for_prediction(card).model_dump(mode="json") | {
         "name": "tissue4",
         "class_names": CLASSES,
         "score_thresh": found["score_thresh"],
