@@ -120,6 +120,9 @@ class TrainSettings(Settings):
     warmup_steps: int = 0
     clip_norm: float = 1.0
     ema_decay: float = Field(0.0, ge=0, lt=1, description="0 keeps no moving average of the weights")
+    keep_start: float = Field(
+        0.0, ge=0, le=1, description="share of the start model in the one that is validated and saved"
+    )
     early_stopping: int | None = Field(None, ge=1, description="epochs without a better validation mAP")
     val_fraction: float = Field(0.1, ge=0, lt=1, description="share of images held out; 0 trains on all of them")
     val_limit: int | None = Field(None, ge=1, description="validate on at most this many images")

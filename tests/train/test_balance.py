@@ -111,7 +111,7 @@ def share_with_rare_cell(examples):
 
 
 def test_the_rare_class_comes_up_more():
-    # 2 of 1089 cells are rare. With strength 1 a quarter of the draws are meant for them, but for a tenth without cells.
+    # 2 of 1089 cells are rare. With strength 1 a quarter of the draws are meant for them, less a tenth without cells.
     assert share_with_rare_cell(draw(0.0)[1]) < 0.03
     assert share_with_rare_cell(draw(0.5)[1]) == pytest.approx(0.45 * 2**0.5 / (2**0.5 + 1087**0.5), abs=0.03)
     order, examples = draw(1.0)

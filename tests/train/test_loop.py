@@ -370,3 +370,24 @@ def test_best_threshold_by_hand():
 def test_best_threshold_without_a_match():
     truth = Instances.from_labels(np.array([[1, 1]]))
     assert best_threshold([truth], [Instances.empty((1, 2))]) == (0.5, 0.0)
+
+
+def test_the_saved_model_keeps_a_share_of_the_start_model(finished, tmp_path):
+    start = finished[0] / "best.safetensors"
+    trainer = Trainer(
+        job(tmp_path, init_weights=str(start), keep_start=0.25, ema_decay=0.0, learning_rate=0.01, epochs=1), Silent()
+    )
+    trainer.run()
+    before = load_network(start)[0].state_dict()
+    after = load_network(tmp_path / "last.safetensors")[0].state_dict()
+    trained = trainer.network.state_dict()
+    name = "roi_heads.mask_predictor.conv5_mask.weight"
+    assert (trained[name] - before[name]).abs().max() > 0.01
+    for name in before:
+        if before[name].is_floating_point():
+            torch.testing.assert_close(after[name], 0.25 * before[name] + 0.75 * trained[name])
+
+
+def test_keeping_a_share_needs_a_whole_start_model(tmp_path):
+    with pytest.raises(ConfigError, match=r"keep_start needs .* a whole everycell model"):
+        Trainer(job(tmp_path, keep_start=0.5), Silent())

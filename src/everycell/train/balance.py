@@ -9,7 +9,6 @@ from torch import Generator
 
 from everycell.structures import Sample
 
-
 _ANYWHERE = 0.5  # crops that all lie around cells would never show what has none
 
 

@@ -94,6 +94,7 @@ PRESETS: dict[str, RunSettings] = {
                 "learning_rate": 1e-4,
                 "warmup_steps": 50,
                 "ema_decay": 0.99,
+                "keep_start": 0.5,
                 "epochs": 4,
                 "steps_per_epoch": 100,
                 "val_limit": None,

@@ -51,7 +51,7 @@ class RunWriter:
         """Write everything that an epoch changes."""
         trainer = self._trainer
         self._history.add(row)
-        weights, card = trainer.averaged.state_dict(), trainer.card(validation)
+        weights, card = trainer.result().state_dict(), trainer.card(validation)
         save_model(self._path / "last.safetensors", weights, card)
         if is_best:
             save_model(self._path / "best.safetensors", weights, card)
