@@ -9,14 +9,13 @@ the weights as float16 with their card, and their checksum, into the package.
 from __future__ import annotations
 
 import argparse
-from importlib import resources
 from pathlib import Path
 
 import everycell
-from everycell.files import write_bytes
-from everycell.models.checkpoint import ModelCard, file_sha256, load_network, save_model, shipped_models
+from everycell.models.checkpoint import ModelCard, load_network
 from everycell.train.validation import validate
 from nuclei_quality import measure_parts, validation_samples
+from shipping import ship
 
 
 def main() -> None:
@@ -40,11 +39,8 @@ def main() -> None:
         "max_dets": found.max_dets,
         "parts": parts,
     }
-    folder = Path(str(resources.files("everycell.models") / "zoo"))
     values = model.card.model_dump(mode="json") | {"metrics": metrics}
-    save_model(folder / "nuclei.safetensors", network.state_dict(), ModelCard.parse(values, "card"), half=True)
-    sums = "".join(f"{file_sha256(path)}  {path.name}\n" for path in shipped_models().values())
-    write_bytes(folder / "SHA256SUMS", sums.encode())
+    ship(network, ModelCard.parse(values, "card"))
     print(metrics, found.score_thresh)
 
 

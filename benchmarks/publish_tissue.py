@@ -13,7 +13,6 @@ import argparse
 import json
 import tempfile
 from datetime import UTC, datetime
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +20,11 @@ import numpy as np
 from everycell.datasets import Dataset, open_dataset
 from everycell.errors import ConfigError
 from everycell.files import write_bytes
-from everycell.models.checkpoint import ModelCard, file_sha256, load_network, save_model, shipped_models
+from everycell.models.checkpoint import ModelCard, load_network, save_model
 from everycell.plot import overlay, save_png
 from everycell.predict import load_model
 from everycell.structures import Instances
+from shipping import ship
 from tissue_experiments import FOLD, figures
 
 CLASSES = ("other", "inflammatory", "epithelial", "spindle")
@@ -93,10 +93,7 @@ def main() -> None:
         "mpp": MPP,
         "metrics": {"held_out": FOLD, **found, "f1_50": found["f1_50"][0]},
     }
-    folder = Path(str(resources.files("everycell.models") / "zoo"))
-    save_model(folder / "tissue4.safetensors", network.state_dict(), ModelCard.parse(values, "card"), half=True)
-    sums = "".join(f"{file_sha256(path)}  {path.name}\n" for path in shipped_models().values())
-    write_bytes(folder / "SHA256SUMS", sums.encode())
+    ship(network, ModelCard.parse(values, "card"))
     record = {"date": datetime.now(UTC).date().isoformat(), "fold": FOLD, "recipe": recipe_of(card), **found}
     write_bytes(Path(__file__).with_name("tissue_quality.json"), json.dumps(record, indent=1).encode())
     print(json.dumps(found, indent=1))

@@ -193,6 +193,12 @@ def test_every_shipped_model_has_a_card_and_a_licence():
         assert card.data
 
 
+def test_the_checksums_are_those_of_the_shipped_models():
+    models = shipped_models()
+    sums = (next(iter(models.values())).parent / "SHA256SUMS").read_text(encoding="utf-8")
+    assert sums == "".join(f"{file_sha256(file)}  {file.name}\n" for file in models.values())
+
+
 def test_sha256(path):
     path.write_bytes(b"abc")
     assert file_sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -291,12 +291,12 @@ class Trainer:
         settings = self.train_settings
         if not self.val_source.indices:
             return None, None
-        network = self.result().eval()
+        network = self.result()
         loss = validation_loss(network, self.val_source, self.device, bf16=self.bf16, limit=settings.val_limit)
         if self.epoch != settings.epochs and self.epoch % settings.validate_every:
             return loss, None
         samples = [self.val_source.load(i) for i in self.val_source.indices[: settings.val_limit]]
-        model = Model(network, self.card(None), self.device, bf16=self.bf16)
+        model = Model(network.eval(), self.card(None), self.device, bf16=self.bf16)
         return loss, validate(model, samples)
 
     def _rank(self, validation: Validation | None) -> bool:
