@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,6 +151,15 @@ def test_a_resumed_run_equals_an_uninterrupted_one(finished, tmp_path):
         first, second = (load_network(folder / name)[0].state_dict() for folder in (out, tmp_path))
         assert all(torch.equal(first[key], second[key]) for key in first)
     assert (out / "history.csv").read_text() == (tmp_path / "history.csv").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere processes do not inherit what is in memory")
+def test_processes_that_make_examples_change_nothing(finished, tmp_path):
+    out, _ = finished
+    Trainer(replace(job(tmp_path), workers=2), Silent()).run()
+    assert (out / "history.csv").read_text() == (tmp_path / "history.csv").read_text()
+    first, second = (load_network(folder / "last.safetensors")[0].state_dict() for folder in (out, tmp_path))
+    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 def test_resuming_with_other_settings_lists_each_difference(finished):

@@ -40,6 +40,7 @@ class TrainJob:
         data_name: what the model card says it was trained on.
         licence: of that data.
         device: auto, cpu, cuda or mps.
+        workers: processes that make training examples, for each training process; None: as many as suit the device.
         folders: where the data lies, for `run.json`.
     """
 
@@ -51,4 +52,5 @@ class TrainJob:
     data_name: str = ""
     licence: str = ""
     device: str = "auto"
+    workers: int | None = None
     folders: Sequence[Path] = ()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from everycell.predict import Model, choose_device
 from everycell.train.data import CropSource, Example
 from everycell.train.job import Listener, TrainJob
 from everycell.train.memory import PeakMemory
+from everycell.train.prefetch import choose_workers, examples
 from everycell.train.processes import Processes
 from everycell.train.record import read_record, versions
 from everycell.train.resume import check_same, read_resume
@@ -51,6 +53,7 @@ class Trainer:
         self.model_settings, self.train_settings = job.settings.model, job.settings.train
         self.processes = Processes(choose_device(job.device))
         self.device = self.processes.device
+        self.workers = choose_workers(job.workers, self.device, self.processes.count)
         self.bf16 = self.train_settings.bf16 and supports_bf16(self.device)
         train, val = self._split()
         if not train or (not val and self.train_settings.val_fraction):
@@ -213,8 +216,13 @@ class Trainer:
         order = self.train_source.order(epoch, count)
         self.memory.reset()
         start = time.perf_counter()
-        for step, first in enumerate(range(0, len(order), self.images_per_step), start=1):
-            losses = self._step(epoch, range(first, min(first + self.images_per_step, len(order))), order)
+        steps = _parts(range(len(order)), self.images_per_step)
+        own = [
+            place for of_step in steps for batch in _parts(of_step, settings.batch_size) for place in self._own(batch)
+        ]
+        made = examples(self.train_source, epoch, order, own, self.workers)
+        for step, of_step in enumerate(steps, start=1):
+            losses = self._step(of_step, made)
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value
             if self.processes.is_main:
@@ -230,19 +238,26 @@ class Trainer:
         row["gap"] = None if val_loss is None else val_loss - train_loss
         return row | validation_row(validation, self.job.dataset.class_names), validation
 
-    def _step(self, epoch: int, places: range, order: list[int]) -> dict[str, float]:
-        """One optimizer step on the examples at `places`, batch by batch, each shared among the processes."""
-        size, processes = self.train_settings.batch_size, self.processes
+    def _own(self, batch: range) -> range:
+        """This process's share of a batch; the first example where there is none, since every exchange needs all."""
+        return batch[self.processes.rank :: self.processes.count] or batch[:1]
+
+    def _step(self, places: range, made: Iterator[Example]) -> dict[str, float]:
+        """One optimizer step on the examples at `places`, batch by batch, each shared among the processes.
+
+        Args:
+            places: of all processes.
+            made: gives this process's own examples.
+        """
+        processes = self.processes
         self.schedule.optimizer.zero_grad()  # before the forward pass, which then has the gradients' memory as well
         sums: dict[str, float] = {}
-        for first in range(0, len(places), size):
-            batch = places[first : first + size]
-            own = batch[processes.rank :: processes.count]
-            # A process without an example takes one with weight 0, since every exchange needs all processes.
-            examples = [self.train_source.training_example(epoch, p, order[p]) for p in own or batch[:1]]
+        for batch in _parts(places, self.train_settings.batch_size):
+            own = list(islice(made, len(self._own(batch))))
+            weight = len(batch[processes.rank :: processes.count]) / len(places)  # 0 for an example of another process
             is_last = batch[-1] == places[-1]
             with nullcontext() if is_last else processes.accumulating(self._wrapped):
-                losses = self._add_gradients(examples, len(own) / len(places))
+                losses = self._add_gradients(own, weight)
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.train_settings.clip_norm)
@@ -330,6 +345,10 @@ class Trainer:
         self.epoch, self.best, self.since_best = (state.values[key] for key in ("epoch", "best", "since_best"))
         self.notes.append(f"going on after epoch {self.epoch}")
         return list(state.values["rows"])
+
+
+def _parts(places: range, size: int) -> list[range]:
+    return [places[first : first + size] for first in range(0, len(places), size)]
 
 
 def _seed(*entropy: int) -> int:
