@@ -78,6 +78,9 @@ class ModelSettings(Settings):
     proposals_train: int = 2000
     proposals_test: int = 1000
     box_batch_per_image: int = 512
+    mask_batch_per_image: int | None = Field(
+        None, ge=1, description="boxes of an image that the mask loss samples; None takes all of cells"
+    )
     nms_thresh: float = 0.5
     detections_per_image: int = 1000
     max_covered: float | None = Field(
@@ -96,7 +99,8 @@ class TrainSettings(Settings):
         "imagenet", description="imagenet, random, a backbone's file, or an everycell model by name or file"
     )
     recipe: str = Field(
-        "report", description="augmentation: none, report or nuclei, each with any of +geometry, +stain, +erasing"
+        "report",
+        description="augmentation: none, report, nuclei or tissue, each with any of +geometry, +stain, +erasing",
     )
     crop_px: int | None = Field(
         None, ge=64, description="side of square training crops at network scale, None for whole images"

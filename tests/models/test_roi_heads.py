@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import roi_align
 
+from everycell.models import roi_heads
 from everycell.models.roi_heads import mask_loss, mask_targets
 
 
@@ -75,6 +76,31 @@ def test_mask_loss_of_no_cell_is_zero_with_a_gradient():
     loss.backward()
     assert loss.item() == 0
     assert logits.grad.shape == logits.shape
+
+
+CELLS = ((5, 5, 30, 40, 1), (30, 20, 60, 60, 2), (2, 40, 20, 60, 1))
+
+
+def drawn_boxes(network, target, monkeypatch) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Of a training step on an image with `CELLS`: the boxes that masks are drawn in, and those of their targets."""
+    pooled, sampled = [], []
+    pool, sample = network.roi_heads.mask_roi_pool.forward, roi_heads.mask_targets
+    monkeypatch.setattr(
+        network.roi_heads.mask_roi_pool, "forward", lambda x, boxes, s: pooled.extend(boxes) or pool(x, boxes, s)
+    )
+    monkeypatch.setattr(roi_heads, "mask_targets", lambda *a, **k: sampled.append(a[3]) or sample(*a, **k))
+    torch.manual_seed(0)
+    image = torch.rand((3, 64, 64), generator=seeded(0))
+    network.train()([image], [target((64, 64), *CELLS)])
+    return pooled, sampled
+
+
+def test_the_mask_loss_samples_some_of_the_cells_boxes(small, build, target, monkeypatch):
+    [all_boxes], _ = drawn_boxes(build(small), target, monkeypatch)
+    [some], [sampled] = drawn_boxes(build(small.model_copy(update={"mask_batch_per_image": 2})), target, monkeypatch)
+    assert len(all_boxes) > 2 == len(some)
+    assert torch.equal(sampled, some)
+    assert all((all_boxes == box).all(1).any() for box in some)
 
 
 def test_no_cell_and_no_proposal_lose_nothing(small, build, target):

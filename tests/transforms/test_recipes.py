@@ -70,6 +70,6 @@ def test_unknown_recipe_lists_the_known(name):
     with pytest.raises(ConfigError) as error:
         augment(name, torch.zeros(3, 1, 1), torch.zeros((1, 1, 1), dtype=torch.int32), seeded(0))
     assert str(error.value) == (
-        f"unknown augmentation recipe {name!r}; known are none, report, nuclei, each also with +geometry, +stain, "
-        "+erasing, as in report+geometry"
+        f"unknown augmentation recipe {name!r}; known are none, report, nuclei, tissue, each also with +geometry, "
+        "+stain, +erasing, as in report+geometry"
     )

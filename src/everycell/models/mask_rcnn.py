@@ -144,4 +144,5 @@ def _build_roi_heads(settings: ModelSettings, num_classes: int) -> CellRoIHeads:
     if settings.class_context and num_classes > 2:
         heads.class_head = ContextClassHead(pool(7), channels, num_classes - 1, settings.class_context)
     heads.aligned, heads.class_agnostic = settings.aligned, settings.class_agnostic
+    heads.mask_batch = settings.mask_batch_per_image
     return heads

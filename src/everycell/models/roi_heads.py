@@ -107,10 +107,12 @@ class CellRoIHeads(RoIHeads):
         aligned: see `mask_targets`.
         class_agnostic: the predictors draw one box and one mask for all classes.
         class_head: names the classes; the box predictor does when None.
+        mask_batch: boxes of an image whose masks are learnt from at most, None for all that hold a cell.
     """
 
     aligned = False
     class_agnostic = False
+    mask_batch: int | None = None
     class_head: ContextClassHead | None
 
     def check_targets(self, targets: list[Target] | None) -> None:
@@ -208,7 +210,12 @@ class CellRoIHeads(RoIHeads):
         else:  # neither a proposal nor a cell in any image: torchvision's mean over nothing would be NaN
             loss_classifier, loss_box = logits.sum() * 0.0, deltas.sum() * 0.0
         positive = [torch.where(label > 0)[0] for label in labels]
-        boxes = [box[index] for box, index in zip(proposals, positive, strict=True)]
+        if self.class_head is not None:
+            named, classes = self._name(features, _rows(proposals, positive), image_shapes), _rows(labels, positive)
+            loss_classifier += F.cross_entropy(named, torch.cat(classes) - 1) if len(named) else named.sum() * 0.0
+        if self.mask_batch is not None:
+            positive = [index[torch.randperm(len(index))[: self.mask_batch].to(index.device)] for index in positive]
+        boxes = _rows(proposals, positive)
         mask_logits = self._segment(features, boxes, image_shapes)
         truth = [
             mask_targets(
@@ -217,9 +224,11 @@ class CellRoIHeads(RoIHeads):
             for t, m, i, box in zip(targets, matched, positive, boxes, strict=True)
             if len(i)
         ]
-        chosen = torch.cat([label[index] for label, index in zip(labels, positive, strict=True)])
-        if self.class_head is not None:
-            named = self._name(features, boxes, image_shapes)
-            loss_classifier += F.cross_entropy(named, chosen - 1) if len(named) else named.sum() * 0.0
-        loss_mask = mask_loss(mask_logits, chosen, torch.cat(truth) if truth else mask_logits[:, 0])
+        loss_mask = mask_loss(
+            mask_logits, torch.cat(_rows(labels, positive)), torch.cat(truth) if truth else mask_logits[:, 0]
+        )
         return {"loss_classifier": loss_classifier, "loss_box_reg": loss_box, "loss_mask": loss_mask}
+
+
+def _rows(of_images: list[Tensor], index: list[Tensor]) -> list[Tensor]:
+    return [rows[i] for rows, i in zip(of_images, index, strict=True)]

@@ -44,6 +44,16 @@ RECIPES: dict[str, Recipe] = {
             (0.3, partial(intensity.gaussian_noise, sd=0.02)),
         ),
     ),
+    # One stain and scanner, as in a study of one's own: nuclei stay as dark as they are.
+    "tissue": Recipe(
+        True,
+        (
+            (0.7, partial(stain.stain_jitter, sigma=0.1)),
+            (0.5, partial(intensity.colour_jitter, brightness=0.15, contrast=0.15, saturation=0.15, hue=0.03)),
+            (0.2, partial(intensity.gaussian_blur, kernel=5, low=0.3, high=1.2)),
+            (0.2, partial(intensity.gaussian_noise, sd=0.02)),
+        ),
+    ),
 }
 OPTIONS: dict[str, Callable[[Recipe], Recipe]] = {
     "geometry": lambda recipe: recipe._replace(turns=True),
