@@ -19,13 +19,14 @@ import numpy as np
 
 from everycell.datasets import Dataset, open_dataset
 from everycell.errors import ConfigError
+from everycell.evaluate import EvaluationResult
 from everycell.files import write_bytes
 from everycell.models.checkpoint import ModelCard, load_network, save_model
 from everycell.plot import overlay, save_png
 from everycell.predict import load_model
 from everycell.structures import Instances
 from shipping import ship
-from tissue_experiments import FOLD, figures
+from tissue_experiments import FOLD, evaluate_fold, figures
 
 CLASSES = ("other", "inflammatory", "epithelial", "spindle")
 MPP = 0.275
@@ -70,6 +71,17 @@ def picture(dataset: Dataset, model_file: Path, threshold: float) -> np.ndarray:
     return np.concatenate(columns, axis=1)
 
 
+def details(result: EvaluationResult) -> dict[str, object]:
+    """What the card says beyond the figures: cells by class, what became of them, and PQ of each image."""
+    errors = result.errors
+    return {
+        "cells": {name: {"true": row.n_truth, "found": row.n_pred} for name, row in result.per_class.items()},
+        "confusion": errors.confusion.counts,
+        "errors": {"true": errors.truth, "found": errors.pred},
+        "pq_of_images": {image.name: round(image.pq, 4) for image in result.per_image},
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shipped", type=Path, required=True)
@@ -84,7 +96,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         half = Path(folder) / "fold.safetensors"
         save_model(half, fold.state_dict(), for_prediction(fold_card), half=True)
-        found = figures(dataset, half)
+        result = evaluate_fold(dataset, half)
+        found = figures(result)
         save_png(picture(dataset, half, found["score_thresh"]), PICTURE)
     values = for_prediction(card).model_dump(mode="json") | {
         "name": "tissue4",
@@ -94,9 +107,10 @@ def main() -> None:
         "metrics": {"held_out": FOLD, **found, "f1_50": found["f1_50"][0]},
     }
     ship(network, ModelCard.parse(values, "card"))
-    record = {"date": datetime.now(UTC).date().isoformat(), "fold": FOLD, "recipe": recipe_of(card), **found}
+    about = {"date": datetime.now(UTC).date().isoformat(), "fold": FOLD, "recipe": recipe_of(card)}
+    record = {**about, **found, **details(result)}
     write_bytes(Path(__file__).with_name("tissue_quality.json"), json.dumps(record, indent=1).encode())
-    print(json.dumps(found, indent=1))
+    print(json.dumps(record, indent=1))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy as np
 
 from everycell.config import RunSettings
 from everycell.datasets import Dataset, open_dataset
-from everycell.evaluate import Evaluator
+from everycell.evaluate import EvaluationResult, Evaluator
 from everycell.files import write_bytes
 from everycell.metrics import overlap_of_labels, panoptic_quality
 from everycell.predict import load_model
@@ -84,8 +84,8 @@ def best_threshold(truths: list[Instances], preds: list[Instances]) -> float:
     return max(_THRESHOLDS, key=pq)
 
 
-def figures(dataset: Dataset, model_file: Path) -> dict[str, Any]:
-    """What a model finds in the fold."""
+def evaluate_fold(dataset: Dataset, model_file: Path) -> EvaluationResult:
+    """What a model finds in the fold, from the best threshold on."""
     model = load_model(model_file)
     samples = [dataset.load(dataset.names.index(name)) for name in FOLD]
     truths = [sample.to_instances(dataset.class_names) for sample in samples]
@@ -94,8 +94,12 @@ def figures(dataset: Dataset, model_file: Path) -> dict[str, Any]:
     evaluator = Evaluator(dataset.class_names, score_thresh=threshold)
     for name, truth, pred in zip(FOLD, truths, preds, strict=True):
         evaluator.add(name, truth, pred)
-    result = evaluator.result()
-    found: dict[str, Any] = {"score_thresh": threshold}
+    return evaluator.result()
+
+
+def figures(result: EvaluationResult) -> dict[str, Any]:
+    """The figures of a row."""
+    found: dict[str, Any] = {"score_thresh": result.score_thresh}
     for key in _INTERVALS:
         interval = result.intervals[key]
         found[key] = [round(value, 4) for value in (interval.value, interval.low, interval.high)]
@@ -124,7 +128,7 @@ def main() -> None:
         "changes": args.set,
         "steps": trainer.schedule.total_steps,
         "seconds_per_step": trainer.seconds_per_step,
-        **figures(dataset, args.work / args.name / "last.safetensors"),
+        **figures(evaluate_fold(dataset, args.work / args.name / "last.safetensors")),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors",
     }
