@@ -72,10 +72,9 @@ def picture(dataset: Dataset, model_file: Path, threshold: float) -> np.ndarray:
 
 
 def details(result: EvaluationResult) -> dict[str, object]:
-    """What the card says beyond the figures: cells by class, what became of them, and PQ of each image."""
+    """What the card says beyond the figures: classes of true and found cells, what became of them, each image's PQ."""
     errors = result.errors
     return {
-        "cells": {name: {"true": row.n_truth, "found": row.n_pred} for name, row in result.per_class.items()},
         "confusion": errors.confusion.counts,
         "errors": {"true": errors.truth, "found": errors.pred},
         "pq_of_images": {image.name: round(image.pq, 4) for image in result.per_image},

@@ -49,7 +49,7 @@ def main() -> None:
         save(rows, FOLDER / f"{name}.png")
     for name, rows in geometry_pictures(image[:, *region], layers[:, *region], image, layers).items():
         save(rows, FOLDER / f"{name}.png")
-    recipes = ["report", "report+geometry+stain+erasing", "nuclei"]
+    recipes = ["report", "report+geometry+stain+erasing", "nuclei", "tissue"]
     save([recipe_row(recipe, image[:, *wide], layers[:, *wide]) for recipe in recipes], FOLDER / "recipes.png")
 
 
