@@ -133,6 +133,14 @@ def test_losses_go_to_tensorboard(finished):
     assert logged == pytest.approx([row["val_loss"] for row in listener.rows], rel=1e-6)
 
 
+def assert_same_run(*folders):
+    for name in ("last.safetensors", "best.safetensors"):
+        first, second = (load_network(folder / name)[0].state_dict() for folder in folders)
+        assert all(torch.equal(first[key], second[key]) for key in first)
+    first, second = ((folder / "history.csv").read_text() for folder in folders)
+    assert first == second
+
+
 def test_a_resumed_run_equals_an_uninterrupted_one(finished, tmp_path):
     out, _ = finished
 
@@ -147,19 +155,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one(finished, tmp_path):
     assert (record["status"], record["epochs"], record["steps"]) == ("interrupted", 1, 2)
     torch.manual_seed(999)
     Trainer(job(tmp_path), Silent()).run(resume=True)
-    for name in ("last.safetensors", "best.safetensors"):
-        first, second = (load_network(folder / name)[0].state_dict() for folder in (out, tmp_path))
-        assert all(torch.equal(first[key], second[key]) for key in first)
-    assert (out / "history.csv").read_text() == (tmp_path / "history.csv").read_text()
+    assert_same_run(out, tmp_path)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere processes do not inherit what is in memory")
 def test_processes_that_make_examples_change_nothing(finished, tmp_path):
     out, _ = finished
     Trainer(replace(job(tmp_path), workers=2), Silent()).run()
-    assert (out / "history.csv").read_text() == (tmp_path / "history.csv").read_text()
-    first, second = (load_network(folder / "last.safetensors")[0].state_dict() for folder in (out, tmp_path))
-    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert_same_run(out, tmp_path)
 
 
 def test_resuming_with_other_settings_lists_each_difference(finished):

@@ -224,9 +224,8 @@ class CellRoIHeads(RoIHeads):
             for t, m, i, box in zip(targets, matched, positive, boxes, strict=True)
             if len(i)
         ]
-        loss_mask = mask_loss(
-            mask_logits, torch.cat(_rows(labels, positive)), torch.cat(truth) if truth else mask_logits[:, 0]
-        )
+        chosen = torch.cat(_rows(labels, positive))
+        loss_mask = mask_loss(mask_logits, chosen, torch.cat(truth) if truth else mask_logits[:, 0])
         return {"loss_classifier": loss_classifier, "loss_box_reg": loss_box, "loss_mask": loss_mask}
 
 

@@ -217,9 +217,8 @@ class Trainer:
         self.memory.reset()
         start = time.perf_counter()
         steps = _parts(range(len(order)), self.images_per_step)
-        own = [
-            place for of_step in steps for batch in _parts(of_step, settings.batch_size) for place in self._own(batch)
-        ]
+        batches = [batch for of_step in steps for batch in _parts(of_step, settings.batch_size)]
+        own = [place for batch in batches for place in self._own(batch) or batch[:1]]
         made = examples(self.train_source, epoch, order, own, self.workers)
         for step, of_step in enumerate(steps, start=1):
             losses = self._step(of_step, made)
@@ -239,25 +238,26 @@ class Trainer:
         return row | validation_row(validation, self.job.dataset.class_names), validation
 
     def _own(self, batch: range) -> range:
-        """This process's share of a batch; the first example where there is none, since every exchange needs all."""
-        return batch[self.processes.rank :: self.processes.count] or batch[:1]
+        """This process's share of a batch."""
+        return batch[self.processes.rank :: self.processes.count]
 
     def _step(self, places: range, made: Iterator[Example]) -> dict[str, float]:
         """One optimizer step on the examples at `places`, batch by batch, each shared among the processes.
 
         Args:
             places: of all processes.
-            made: gives this process's own examples.
+            made: gives this process's own examples, and one of each batch that it has no share in.
         """
         processes = self.processes
         self.schedule.optimizer.zero_grad()  # before the forward pass, which then has the gradients' memory as well
         sums: dict[str, float] = {}
         for batch in _parts(places, self.train_settings.batch_size):
-            own = list(islice(made, len(self._own(batch))))
-            weight = len(batch[processes.rank :: processes.count]) / len(places)  # 0 for an example of another process
+            own = len(self._own(batch))
+            # A process without an example takes one with weight 0, since every exchange needs all processes.
+            taken = list(islice(made, max(1, own)))
             is_last = batch[-1] == places[-1]
             with nullcontext() if is_last else processes.accumulating(self._wrapped):
-                losses = self._add_gradients(own, weight)
+                losses = self._add_gradients(taken, own / len(places))
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.train_settings.clip_norm)

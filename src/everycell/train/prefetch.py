@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -62,12 +61,7 @@ def examples(
         batch_size=None,
         sampler=places,
         num_workers=workers,
-        collate_fn=_as_it_is,
         generator=torch.Generator(),  # else it would draw from torch's own
         multiprocessing_context="fork",
     )
     yield from loader
-
-
-def _as_it_is(example: Any) -> Any:
-    return example
