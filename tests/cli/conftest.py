@@ -20,9 +20,11 @@ def model(monkeypatch):
 
 
 @pytest.fixture
-def everycell(capsys):
-    """Run the command line in this process; gives (exit code, stdout, stderr)."""
+def everycell(capsys, monkeypatch):
+    """Run the command line in this process, on a very wide terminal; gives (exit code, stdout, stderr)."""
     from everycell.cli import main
+
+    monkeypatch.setenv("COLUMNS", "1000")
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as end:

@@ -123,4 +123,4 @@ def test_wrong_usage(everycell, folder, out, tmp_path, wrong):
 def test_the_picture_is_a_png(everycell, folder, out, tmp_path):
     code, _, err = everycell("figure", folder / "a.png", "--pred", out / "a.geojson", "-o", tmp_path / "figure.pdf")
     assert code == 2
-    assert "must have extension" in " ".join(err.replace("│", " ").split())  # however long lines are broken
+    assert "must have extension" in err
