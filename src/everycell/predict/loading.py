@@ -12,6 +12,7 @@ from everycell.models import fold_norms, supports_bf16
 from everycell.models.checkpoint import file_sha256, find_model, load_network
 from everycell.models.exported import is_exported, open_exported
 from everycell.models.roi_heads import Detections
+from everycell.models.winograd import speed_up
 from everycell.predict.predictor import Model
 
 
@@ -69,6 +70,7 @@ def load_model(name_or_path: str | Path, *, device: str = "auto", bf16: bool = T
         return ExportedModel(path)
     network, card = load_network(path)
     fold_norms(network.backbone.body)
+    speed_up(network)
     network = network.to(place).to(memory_format=torch.channels_last)
     return Model(network, card, place, bf16=bf16 and supports_bf16(place), sha256=file_sha256(path), path=path)
 

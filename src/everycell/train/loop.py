@@ -20,6 +20,7 @@ from everycell.datasets import split
 from everycell.errors import ConfigError, DataError, TrainingError
 from everycell.models import CellMaskRCNN, InitReport, init_network, supports_bf16
 from everycell.models.checkpoint import ModelCard
+from everycell.models.winograd import speed_up
 from everycell.predict import Model, choose_device
 from everycell.train.data import CropSource, Example
 from everycell.train.job import Listener, TrainJob
@@ -175,6 +176,7 @@ class Trainer:
     def _build(self) -> tuple[CellMaskRCNN, InitReport]:
         network = CellMaskRCNN(self.model_settings, len(self.job.dataset.class_names))
         report = init_network(network, self.train_settings.init_weights)
+        speed_up(network)
         return network.to(self.device).to(memory_format=torch.channels_last), report
 
     def _kept(self) -> dict[str, Tensor]:
