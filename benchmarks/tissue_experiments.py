@@ -1,10 +1,12 @@
 """Which recipe finds and names cells best in stained tissue: one change at a time, on one fixed fold of CoNSeP.
 
     python benchmarks/tissue_experiments.py --data DIR --work WORK NAME [--preset NAME] [--set train.seed=1 …]
+                                            [--views flips]
 
 DIR is CoNSeP's training part as cell folders. `FOLD` is held out and decides; the other images are trained on. Runs
 live in WORK/NAME and are resumed. Figures of the model after the last step, at the score threshold that gives the best
-PQ on the fold, are added to the JSON (`--out`) under NAME.
+PQ on the fold, are added to the JSON (`--out`) under NAME. With `--views` a finished run is measured with that
+test-time augmentation as well.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from everycell.evaluate import EvaluationResult, Evaluator
 from everycell.files import write_bytes
 from everycell.metrics import overlap_of_labels, panoptic_quality
 from everycell.predict import load_model
+from everycell.predict.views import VIEWS
 from everycell.structures import Instances
 from everycell.train import Trainer, TrainJob, get_preset
 
@@ -84,12 +87,12 @@ def best_threshold(truths: list[Instances], preds: list[Instances]) -> float:
     return max(_THRESHOLDS, key=pq)
 
 
-def evaluate_fold(dataset: Dataset, model_file: Path) -> EvaluationResult:
-    """What a model finds in the fold, from the best threshold on."""
+def evaluate_fold(dataset: Dataset, model_file: Path, views: str = "none") -> EvaluationResult:
+    """What a model finds in the fold, from the best threshold on; `views` as in `everycell predict`."""
     model = load_model(model_file)
     samples = [dataset.load(dataset.names.index(name)) for name in FOLD]
     truths = [sample.to_instances(dataset.class_names) for sample in samples]
-    preds = [model.predict(sample.image, score_thresh=0.05) for sample in samples]
+    preds = [model.predict(sample.image, score_thresh=0.05, views=views) for sample in samples]
     threshold = best_threshold(truths, preds)
     evaluator = Evaluator(dataset.class_names, score_thresh=threshold)
     for name, truth, pred in zip(FOLD, truths, preds, strict=True):
@@ -118,6 +121,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--preset", default="tissue")
     parser.add_argument("--set", nargs="*", default=[], metavar="TABLE.KEY=JSON")
+    parser.add_argument("--views", default="none", choices=VIEWS)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
     dataset = open_dataset(args.data)
@@ -128,12 +132,13 @@ def main() -> None:
         "changes": args.set,
         "steps": trainer.schedule.total_steps,
         "seconds_per_step": trainer.seconds_per_step,
-        **figures(evaluate_fold(dataset, args.work / args.name / "last.safetensors")),
+        "views": args.views,
+        **figures(evaluate_fold(dataset, args.work / args.name / "last.safetensors", args.views)),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors",
     }
     known = json.loads(args.out.read_bytes()) if args.out.exists() else {"fold": FOLD, "runs": {}}
-    known["runs"][args.name] = row
+    known["runs"][args.name + (f", views {args.views}" if args.views != "none" else "")] = row
     write_bytes(args.out, json.dumps(known, indent=1).encode())
     print(json.dumps(row, indent=1))
 

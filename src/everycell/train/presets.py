@@ -72,13 +72,14 @@ PRESETS: dict[str, RunSettings] = {
     "nuclei": RunSettings(model=_SLIM, train=_SLIM_TRAIN),
     # Stained tissue with several classes, from few images: the one-class model goes on learning.
     "tissue": RunSettings(
-        model=_SLIM.model_copy(update={"class_context": 2.0}),
+        model=_SLIM.model_copy(update={"class_context": 2.0, "mask_batch_per_image": 16}),
         train=_SLIM_TRAIN.model_copy(
             update={
                 "init_weights": "nuclei",
+                "recipe": "tissue",
                 "scale_jitter": (0.8, 1.25),
                 "balance_classes": 1.0,
-                "epochs": 14,
+                "epochs": 8,
                 "val_limit": None,
                 "validate_every": 2,
             }
