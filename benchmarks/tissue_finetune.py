@@ -1,6 +1,6 @@
 """What fine-tuning on a few images gains on them, and what it costs on the old ones.
 
-    python benchmarks/tissue_finetune.py --data DIR --model FOLD_RUN/best.safetensors --work WORK [--case breast colon]
+    python benchmarks/tissue_finetune.py --data DIR --model FOLD_RUN/last.safetensors --work WORK [--case breast colon]
 
 DIR holds `consep4/train` and `tnbc`. The model is one trained without `tissue_experiments.FOLD`. Each case is one
 `everycell train --from MODEL --old …`; runs live in WORK. Figures are those of the table that ends a run: cells above
@@ -15,7 +15,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Case:
     old: tuple[str, ...]
 
 
-def _of(name: str, images: Iterator[str] | tuple[str, ...]) -> tuple[str, ...]:
+def _of(name: str, images: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"{name}/{image}" for image in images)
 
 

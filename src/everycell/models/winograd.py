@@ -64,16 +64,10 @@ def _parts(tiles: Tensor) -> list[tuple[slice, slice]]:
     ]
 
 
-def _transformed(matrix: Tensor, tiles: Tensor) -> Tensor:
-    """[M, P, C]: the matrix [M, size²] times tiles [size, size, …, C]."""
-    channels = tiles.shape[-1]
-    return (matrix @ tiles.reshape(matrix.shape[1], -1)).view(len(matrix), -1, channels)
-
-
-def _transformed_kernel(weight: Tensor) -> Tensor:
-    """[49, C, O] of a kernel [O, C, 3, 3]."""
-    outputs, channels = weight.shape[:2]
-    return (_KERNEL @ weight.permute(2, 3, 1, 0).reshape(_TAPS**2, -1)).view(-1, channels, outputs)
+def _transformed(matrix: Tensor, squares: Tensor) -> Tensor:
+    """[M, P, C]: the matrix [M, size²] times squares [size, size, …, C] or [size², …, C], P of them."""
+    channels = squares.shape[-1]
+    return (matrix @ squares.reshape(matrix.shape[1], -1)).view(len(matrix), -1, channels)
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -88,17 +82,14 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         float32 [N, O, H, W], channels last in memory.
     """
     (n, _, height, width), outputs = x.shape, len(weight)
-    kernel, tiles = _transformed_kernel(weight), _tiles(x, _IN, 1)
+    kernel, tiles = _transformed(_KERNEL, weight.permute(2, 3, 1, 0)), _tiles(x, _IN, 1)
     rows, columns = tiles.shape[3:5]
     y = x.new_empty((n, rows, _OUT, columns, _OUT, outputs))
     for images, lines in _parts(tiles):
         products = torch.bmm(_transformed(_TILE, tiles[:, :, images, lines]), kernel)
         part = y[images, lines]
-        part.copy_(
-            (_RESULT @ products.flatten(1))
-            .view(_OUT, _OUT, *part.shape[:2], columns, outputs)
-            .permute(2, 3, 0, 4, 1, 5)
-        )
+        squares = _transformed(_RESULT, products).view(_OUT, _OUT, *part.shape[:2], columns, outputs)
+        part.copy_(squares.permute(2, 3, 0, 4, 1, 5))
     found = torch.empty((n, outputs, height, width), memory_format=torch.channels_last)
     inside = y.view(n, rows * _OUT, columns * _OUT, outputs)[:, :height, :width]
     torch.add(inside, 0.0 if bias is None else bias, out=found.permute(0, 2, 3, 1))
@@ -114,7 +105,7 @@ def _kernel_gradient(x: Tensor, grad: Tensor) -> Tensor:
         of_tiles = _transformed(_TILE, tiles[:, :, images, lines])
         of_grads = _transformed(_RESULT.T, grads[:, :, images, lines])
         total.baddbmm_(of_tiles.mT, of_grads)
-    return (_KERNEL.T @ total.flatten(1)).view(_TAPS, _TAPS, channels, outputs).permute(3, 2, 0, 1)
+    return _transformed(_KERNEL.T, total).view(_TAPS, _TAPS, channels, outputs).permute(3, 2, 0, 1)
 
 
 class _Convolution(torch.autograd.Function):
