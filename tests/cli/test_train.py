@@ -117,7 +117,11 @@ def test_fine_tuning_ends_with_both_models_on_new_and_old_images(folders, tmp_pa
     assert not fine_tune(folders, tmp_path / "run", "--old", folders / "data")
     err = capsys.readouterr().err
     assert "new, held out" in err
-    assert "crop_px = 256" in (tmp_path / "run" / "settings.toml").read_text()  # of preset finetune
+    assert "start model  validation" in err
+    assert "no epoch did better than the start model" in err  # without any AP on both sides
+    settings = (tmp_path / "run" / "settings.toml").read_text()
+    assert "crop_px = 256" in settings  # of preset finetune
+    assert 'recipe = "none"' in settings  # which the start model was trained with
     with (tmp_path / "run" / "before_after.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["data"], row["n_images"]) for row in rows] == [("new, held out", "1"), ("old", "3")]

@@ -16,6 +16,13 @@ def made():
     return torch.Generator().manual_seed(0)
 
 
+@pytest.fixture
+def everywhere(monkeypatch):
+    """Winograd's way for layers of any size."""
+    for limit in ("_LEAST_CHANNELS", "_LEAST_TILES", "_LEAST_TILES_LEARNT"):
+        monkeypatch.setattr(winograd, limit, 0)
+
+
 def layer(made, c_in=6, c_out=4):
     conv = nn.Conv2d(c_in, c_out, 3, padding=1)
     for parameter in conv.parameters():
@@ -46,10 +53,12 @@ def test_no_image_and_no_bias(made):
     assert worst(convolve(x, weight, None), F.conv2d(x, weight, padding=1)) < 1e-4
 
 
+@pytest.mark.usefixtures("everywhere")
+@pytest.mark.parametrize("least_channels", [0, 256])
 @pytest.mark.parametrize(("n", "height", "width"), SHAPES[1:])
-def test_gradients_are_torchs(made, monkeypatch, n, height, width):
+def test_gradients_are_torchs(made, monkeypatch, n, height, width, least_channels):
     monkeypatch.setattr(winograd, "_TILES_AT_A_TIME", 7)
-    monkeypatch.setattr(winograd, "_LEAST_TILES", 0)
+    monkeypatch.setattr(winograd, "_LEAST_CHANNELS", least_channels)  # 256: only the kernels' gradients
     fast, x = layer(made), torch.randn(n, 6, height, width, generator=made)
     weights = torch.randn(n, 4, height, width, generator=made)
     plain = nn.Conv2d(6, 4, 3, padding=1).double()
@@ -63,8 +72,8 @@ def test_gradients_are_torchs(made, monkeypatch, n, height, width):
     assert all(worst(own, theirs) < 1e-4 for own, theirs in zip(found, expected, strict=True))
 
 
-def test_frozen_kernels_get_no_gradient(made, monkeypatch):
-    monkeypatch.setattr(winograd, "_LEAST_TILES", 0)
+@pytest.mark.usefixtures("everywhere")
+def test_frozen_kernels_get_no_gradient(made):
     conv = layer(made)
     conv.__class__ = WinogradConv2d
     conv.requires_grad_(requires_grad=False)
@@ -76,13 +85,13 @@ def test_frozen_kernels_get_no_gradient(made, monkeypatch):
 
 def test_only_wide_plain_layers_change_and_keep_their_names():
     network = nn.Sequential(
-        nn.Conv2d(256, 256, 3, padding=1),
-        nn.Conv2d(256, 128, 3, padding=1),
-        nn.Conv2d(256, 256, 3, padding=1, stride=2),
-        nn.Conv2d(256, 256, 3, padding=2, dilation=2),
-        nn.Conv2d(256, 256, 3),
-        nn.Conv2d(256, 256, 1),
-        nn.Conv2d(256, 256, 3, padding=1, groups=2),
+        nn.Conv2d(64, 64, 3, padding=1),
+        nn.Conv2d(64, 32, 3, padding=1),
+        nn.Conv2d(64, 64, 3, padding=1, stride=2),
+        nn.Conv2d(64, 64, 3, padding=2, dilation=2),
+        nn.Conv2d(64, 64, 3),
+        nn.Conv2d(64, 64, 1),
+        nn.Conv2d(64, 64, 3, padding=1, groups=2),
     )
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     speed_up(network)
@@ -90,9 +99,11 @@ def test_only_wide_plain_layers_change_and_keep_their_names():
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
 
-@pytest.mark.parametrize("reason", ["bfloat16", "few tiles", "float64"])
+@pytest.mark.usefixtures("everywhere")
+@pytest.mark.parametrize("reason", ["bfloat16", "few tiles", "few channels", "float64"])
 def test_torchs_way_is_taken_elsewhere(made, monkeypatch, reason):
-    monkeypatch.setattr(winograd, "_LEAST_TILES", 5 if reason == "few tiles" else 0)
+    if reason.startswith("few"):
+        monkeypatch.setattr(winograd, f"_LEAST_{reason[4:].upper()}", 5)
     monkeypatch.setattr(winograd, "convolve", lambda *_: pytest.fail("not torch's"))
     conv, x = layer(made), torch.randn(1, 6, 10, 10, generator=made)
     if reason == "float64":
@@ -103,8 +114,8 @@ def test_torchs_way_is_taken_elsewhere(made, monkeypatch, reason):
         assert torch.equal(conv(x), expected)
 
 
-def test_a_network_gives_the_same(made, monkeypatch):
-    monkeypatch.setattr(winograd, "_LEAST_TILES", 0)
+@pytest.mark.usefixtures("everywhere")
+def test_a_network_gives_the_same(made):
     torch.manual_seed(0)
     head, predictor = build_mask_head(ModelSettings(mask_head="wide"), 3)
     network = nn.Sequential(head, predictor).eval()

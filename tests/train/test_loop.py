@@ -401,6 +401,21 @@ def test_the_saved_model_keeps_a_share_of_the_start_model(finished, tmp_path):
             torch.testing.assert_close(after[name], 0.25 * before[name] + 0.75 * trained[name])
 
 
+@pytest.mark.parametrize(("after", "epoch"), [(0.3, 0), (0.5, 2)])
+def test_the_start_model_stays_the_best_where_no_epoch_does_better(finished, tmp_path, monkeypatch, after, epoch):
+    start, scores = finished[0] / "best.safetensors", iter([0.4, 0.3, after])
+    monkeypatch.setattr("everycell.train.loop.validate", lambda model, samples: with_map(next(scores)))
+    listener = Silent()
+    best = Trainer(job(tmp_path, init_weights=str(start), keep_start=0.5, learning_rate=0.01), listener).run()
+    assert [row["epoch"] for row in listener.rows] == [0, 1, 2]
+    assert listener.rows[0]["val_map"] == 0.4
+    assert len(read_csv(tmp_path / "history.csv")) == 2
+    assert read_card(best).recipe["epoch"] == epoch
+    assert read_card(best).metrics["validation"]["map"] == max(0.4, after)
+    before, kept = (load_network(path)[0].state_dict() for path in (start, best))
+    assert all(torch.equal(kept[name], before[name]) for name in before) == (epoch == 0)
+
+
 def test_keeping_a_share_needs_a_whole_start_model(tmp_path):
     with pytest.raises(ConfigError, match=r"keep_start needs .* a whole everycell model"):
         Trainer(job(tmp_path, keep_start=0.5), Silent())

@@ -28,6 +28,9 @@ from everycell.train import Trainer, TrainJob, get_preset
 from everycell.train.before_after import BeforeAfter, before_after, write_before_after
 from everycell.train.processes import is_main_process
 
+_KEPT_ON_FINETUNING = ("recipe", "balance_classes")
+"""Settings of preset `finetune` that are those the start model was trained with, as its card says."""
+
 
 def train(
     data: Annotated[list[Path], Parameter(metavar="DATA")],
@@ -119,6 +122,8 @@ def train(
             with console.status("comparing with the start model"):
                 rows = _compare(trainer, before, load_model(best, device=device, bf16=bf16), old_images)
             _show(rows, console, output / "before_after.csv")
+            if not read_card(best).recipe["epoch"]:
+                console.print("no epoch did better than the start model on the validation images, so it stays the best")
         print(f"best model: {best}")
 
 
@@ -161,8 +166,11 @@ def _settings(preset: str, from_model: str | None, config: Path | None, options:
     source = f"preset {preset}"
     if from_model is not None:
         path = find_model(from_model)
-        values["model"] = read_card(path).settings.model_dump()
+        card = read_card(path)
+        values["model"] = card.settings.model_dump()
         values["train"]["init_weights"] = from_model if from_model in shipped_models() else str(path)
+        if preset == "finetune":
+            values["train"] |= {key: card.recipe[key] for key in _KEPT_ON_FINETUNING if key in card.recipe}
     if config is not None:
         source = str(config)
         for table, changes in read_toml(config).items():
@@ -239,7 +247,7 @@ class ProgressListener:
 
     def on_epoch(self, row: dict[str, Any]) -> None:
         """Print the epoch."""
-        cells = [f"epoch {row['epoch']}", f"train {row['train_loss']:.3f}"]
+        cells = [f"epoch {row['epoch']}", f"train {row['train_loss']:.3f}"] if row["epoch"] else ["start model"]
         if row["val_loss"] is not None:
             cells.append(f"validation {row['val_loss']:.3f}")
         if row["val_map"] is not None:

@@ -18,8 +18,9 @@ from torch.autograd.function import once_differentiable
 _OUT, _TAPS = 5, 3
 _IN = _OUT + _TAPS - 1  # side of the input tile of an output tile
 _POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5)  # where polynomials are evaluated, besides at infinity
-_LEAST_CHANNELS = 256  # below, moving the tiles costs what is saved
-_LEAST_TILES = 128
+# With fewer channels or tiles, moving the tiles costs what is saved; torch's gradient of kernels is far from its best.
+_LEAST_CHANNELS, _LEAST_TILES = 256, 128
+_LEAST_CHANNELS_LEARNT, _LEAST_TILES_LEARNT = 64, 64
 _TILES_AT_A_TIME = 288  # tiles and products of so many stay in the cache
 
 
@@ -108,11 +109,23 @@ def _kernel_gradient(x: Tensor, grad: Tensor) -> Tensor:
     return _transformed(_KERNEL.T, total).view(_TAPS, _TAPS, channels, outputs).permute(3, 2, 0, 1)
 
 
+def _count_tiles(x: Tensor) -> int:
+    n, _, height, width = x.shape
+    return n * -(-height // _OUT) * -(-width // _OUT)
+
+
+def _convolve_faster(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """What `convolve` gives, by torch where that is faster."""
+    if min(weight.shape[:2]) >= _LEAST_CHANNELS and _count_tiles(x) >= _LEAST_TILES:
+        return convolve(x, weight, bias)
+    return F.conv2d(x, weight, bias, padding=1)
+
+
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return convolve(x, weight, bias)
+        return _convolve_faster(x, weight, bias)
 
     @staticmethod
     @once_differentiable
@@ -120,7 +133,7 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad
         return (
-            convolve(grad, weight.flip(2, 3).transpose(0, 1), None) if wanted[0] else None,
+            _convolve_faster(grad, weight.flip(2, 3).transpose(0, 1), None) if wanted[0] else None,
             _kernel_gradient(x, grad) if wanted[1] else None,
             grad.sum((0, 2, 3)) if wanted[2] else None,
         )
@@ -131,20 +144,20 @@ class WinogradConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """float32 [N, O, H, W] of features [N, C, H, W]."""
-        n, _, height, width = input.shape
-        many = n * -(-height // _OUT) * -(-width // _OUT) >= _LEAST_TILES
-        if not many or input.device.type != "cpu" or input.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+        if input.device.type != "cpu" or input.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
             return super().forward(input)
-        if torch.is_grad_enabled():
-            found: Tensor = _Convolution.apply(input, self.weight, self.bias)
-            return found
-        return convolve(input, self.weight, self.bias)
+        if not torch.is_grad_enabled():
+            return _convolve_faster(input, self.weight, self.bias)
+        if _count_tiles(input) < _LEAST_TILES_LEARNT:
+            return super().forward(input)
+        found: Tensor = _Convolution.apply(input, self.weight, self.bias)
+        return found
 
 
 def speed_up(network: nn.Module) -> None:
-    """Let the wide 3×3 convolutions of a network take the faster way, in place; parameters stay as they are."""
+    """Let the 3×3 convolutions of a network take the faster way, in place; parameters stay as they are."""
     for module in network.modules():
-        if type(module) is nn.Conv2d and _is_plain(module) and min(module.weight.shape[:2]) >= _LEAST_CHANNELS:
+        if type(module) is nn.Conv2d and _is_plain(module) and min(module.weight.shape[:2]) >= _LEAST_CHANNELS_LEARNT:
             module.__class__ = WinogradConv2d
 
 

@@ -24,7 +24,7 @@ class Listener(Protocol):
         """After every optimizer step; `step` counts from 1 over the whole run."""
 
     def on_epoch(self, row: dict[str, Any]) -> None:
-        """After every epoch, with its row of the history."""
+        """After every epoch, with its row of the history; first with epoch 0 where the start model is validated."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ class Trainer:
     """Runs a `TrainJob`; `run` does it all.
 
     The run folder then holds `settings.toml`, `split.csv`, `history.csv`, `curves.png`, `tensorboard/`, `run.json`,
-    `best.safetensors` (by validation mask mAP), `last.safetensors` and what a resumed run needs.
+    `best.safetensors` (by validation mask mAP; the start model, where part of it is kept and no epoch does better),
+    `last.safetensors` and what a resumed run needs.
 
     Attributes:
         notes: what the user should know of the run.
@@ -95,6 +96,8 @@ class Trainer:
             self.listener.on_start(self)
         status = "interrupted"
         try:
+            if self._start and not rows:
+                self._rank_start(writer)
             while self.epoch < self.train_settings.epochs and not self._is_stuck():
                 row, validation = self._epoch(self.epoch + 1)
                 is_best = self._rank(validation)
@@ -315,6 +318,17 @@ class Trainer:
         samples = [self.val_source.load(i) for i in self.val_source.indices[: settings.val_limit]]
         model = Model(network.eval(), self.card(None), self.device, bf16=self.bf16)
         return loss, validate(model, samples)
+
+    def _rank_start(self, writer: RunWriter | None) -> None:
+        """Validate the start model, so that it stays the best where no epoch does better."""
+        val_loss, validation = self.processes.from_main(self._validate)
+        if validation is None:
+            return
+        self._rank(validation)
+        if writer:
+            writer.save_best(validation)
+            row = {"epoch": 0, "train_loss": None, "val_loss": val_loss}
+            self.listener.on_epoch(row | validation_row(validation, self.job.dataset.class_names))
 
     def _rank(self, validation: Validation | None) -> bool:
         """Whether this epoch's model is the best so far; without validation images or true cells the latest one is."""

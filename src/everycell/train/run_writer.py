@@ -47,14 +47,17 @@ class RunWriter:
         self._history = History(self._path, rows)
         self._record.save("running")
 
+    def save_best(self, validation: Validation | None) -> None:
+        """Write the model of this moment as the best."""
+        save_model(self._path / "best.safetensors", self._trainer.result().state_dict(), self._trainer.card(validation))
+
     def add_epoch(self, row: dict[str, Any], validation: Validation | None, *, is_best: bool) -> None:
         """Write everything that an epoch changes."""
         trainer = self._trainer
         self._history.add(row)
-        weights, card = trainer.result().state_dict(), trainer.card(validation)
-        save_model(self._path / "last.safetensors", weights, card)
+        save_model(self._path / "last.safetensors", trainer.result().state_dict(), trainer.card(validation))
         if is_best:
-            save_model(self._path / "best.safetensors", weights, card)
+            self.save_best(validation)
         write_resume(self._path / RESUME_FILE, self._state())
         self._record.add_epoch()
         self._record.save("running")
