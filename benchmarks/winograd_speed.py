@@ -2,9 +2,10 @@
 
     python benchmarks/winograd_speed.py [--out benchmarks/winograd_speed.json]
 
-Layers of the presets `baseline` and `reference`; and of `nuclei`, below the limit of 256 channels where everycell takes
-torch's way. In turns, in one process; CPU seconds, median of the rounds. The error is the largest difference from a
-float64 convolution, in standard deviations of the outputs.
+Layers of the presets `baseline` and `reference`; and of `nuclei` and `tissue`, whose layers have fewer channels: there
+everycell takes Winograd's way for the gradients of kernels alone. In turns, in one process; CPU seconds, median of the
+rounds. The error is the largest difference of Winograd's way from a float64 convolution, in standard deviations of the
+outputs.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ LAYERS = {  # name: (images, channels, outputs, side)
     "wide mask predictor, others": (128, 512, 512, 14),
     "pyramid, 512 px": (1, 256, 256, 128),
     "pyramid, 2 crops of 256 px": (2, 256, 256, 64),
-    "pyramid of nuclei, 512 px": (1, 128, 128, 128),
-    "mask head of nuclei": (128, 128, 128, 14),
+    "slim pyramid, 2 crops of 256 px": (2, 128, 128, 64),
+    "slim mask head": (32, 128, 128, 14),
+    "first blocks of ResNet-18, 2 crops of 256 px": (2, 64, 64, 64),
 }
 
 
