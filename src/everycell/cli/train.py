@@ -119,10 +119,11 @@ def train(
     trainer.processes.close()
     if is_main_process():
         if before is not None:
+            after = load_model(best, device=device, bf16=bf16)
             with console.status("comparing with the start model"):
-                rows = _compare(trainer, before, load_model(best, device=device, bf16=bf16), old_images)
+                rows = _compare(trainer, before, after, old_images)
             _show(rows, console, output / "before_after.csv")
-            if not read_card(best).recipe["epoch"]:
+            if not after.card.recipe["epoch"]:
                 console.print("no epoch did better than the start model on the validation images, so it stays the best")
         print(f"best model: {best}")
 

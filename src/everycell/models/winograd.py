@@ -45,10 +45,16 @@ def _transforms() -> tuple[Tensor, Tensor, Tensor]:
 _TILE, _KERNEL, _RESULT = _transforms()
 
 
+def _grid(x: Tensor) -> tuple[int, int]:
+    """Rows and columns of tiles that cover an image of x [N, C, H, W]."""
+    height, width = x.shape[2:]
+    return -(-height // _OUT), -(-width // _OUT)
+
+
 def _tiles(x: Tensor, size: int, border: int) -> Tensor:
     """Views [size, size, N, rows, columns, C] of tiles of x [N, C, H, W], 5 px apart, the first `border` px outside."""
     n, channels, height, width = x.shape
-    rows, columns = -(-height // _OUT), -(-width // _OUT)
+    rows, columns = _grid(x)
     right, bottom = (_OUT * (count - 1) + size - border - side for count, side in ((columns, width), (rows, height)))
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, border, right, border, bottom)).contiguous()
     image, row, column, _ = padded.stride()
@@ -110,8 +116,8 @@ def _kernel_gradient(x: Tensor, grad: Tensor) -> Tensor:
 
 
 def _count_tiles(x: Tensor) -> int:
-    n, _, height, width = x.shape
-    return n * -(-height // _OUT) * -(-width // _OUT)
+    rows, columns = _grid(x)
+    return len(x) * rows * columns
 
 
 def _convolve_faster(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -326,7 +326,7 @@ class Trainer:
             return
         self._rank(validation)
         if writer:
-            writer.save_best(validation)
+            writer.add_start(validation)
             row = {"epoch": 0, "train_loss": None, "val_loss": val_loss}
             self.listener.on_epoch(row | validation_row(validation, self.job.dataset.class_names))
 

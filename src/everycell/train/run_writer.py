@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from everycell.config import to_toml
@@ -47,17 +48,14 @@ class RunWriter:
         self._history = History(self._path, rows)
         self._record.save("running")
 
-    def save_best(self, validation: Validation | None) -> None:
-        """Write the model of this moment as the best."""
-        save_model(self._path / "best.safetensors", self._trainer.result().state_dict(), self._trainer.card(validation))
+    def add_start(self, validation: Validation) -> None:
+        """Write the start model as the best so far."""
+        self._save_models(("best",), validation)
 
     def add_epoch(self, row: dict[str, Any], validation: Validation | None, *, is_best: bool) -> None:
         """Write everything that an epoch changes."""
-        trainer = self._trainer
         self._history.add(row)
-        save_model(self._path / "last.safetensors", trainer.result().state_dict(), trainer.card(validation))
-        if is_best:
-            self.save_best(validation)
+        self._save_models(("last", "best") if is_best else ("last",), validation)
         write_resume(self._path / RESUME_FILE, self._state())
         self._record.add_epoch()
         self._record.save("running")
@@ -66,6 +64,12 @@ class RunWriter:
         """End with a `status` as in `RunRecord.save`."""
         self._history.close()
         self._record.save(status)
+
+    def _save_models(self, names: Sequence[str], validation: Validation | None) -> None:
+        """Write the model of this moment under each of `names`."""
+        weights, card = self._trainer.result().state_dict(), self._trainer.card(validation)
+        for name in names:
+            save_model(self._path / f"{name}.safetensors", weights, card)
 
     def _split(self) -> str:
         names = self._trainer.job.dataset.names
