@@ -12,6 +12,7 @@ from everycell.config import ModelSettings, RunSettings
 from everycell.errors import ModelError
 from everycell.models import CellMaskRCNN, count_parameters, fold_norms, init_backbone
 from everycell.models.backbones import FrozenBatchNorm2d, build_backbone
+from everycell.models.mask_heads import wide_predictor
 from everycell.train.presets import PRESETS
 from everycell.transforms import get_recipe
 
@@ -239,21 +240,42 @@ class TestInit:
             init_backbone(build_backbone(RESNET18), RESNET18, path)
 
 
+def set_norms(network):
+    """Batch norms of a network, as if trained."""
+    norms = [m for m in network.modules() if isinstance(m, FrozenBatchNorm2d | torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.weight.data.uniform_(0.5, 1)
+        norm.bias.data.uniform_(-0.3, 0.3)
+        norm.running_mean.uniform_(-1, 1)
+        norm.running_var.uniform_(0.5, 2)
+    return norms
+
+
+def assert_folding_changes_nothing(network, x):
+    torch.manual_seed(0)
+    norms = set_norms(network.eval())
+    with torch.no_grad():
+        before = network(x)
+        fold_norms(network)
+        after = network(x)
+    assert norms
+    assert not any(norm in list(network.modules()) for norm in norms)
+    pairs = zip(before.values(), after.values(), strict=True) if isinstance(before, dict) else [(before, after)]
+    for was, now in pairs:
+        torch.testing.assert_close(was, now, rtol=1e-4, atol=1e-4 * float(was.abs().max()))
+
+
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
 def test_folded_norms_compute_the_same(backbone):
-    torch.manual_seed(0)
-    made = build_backbone(ModelSettings(backbone=backbone, backbone_layers=3, fpn_channels=8)).eval()
-    for module in made.modules():
-        if isinstance(module, FrozenBatchNorm2d):
-            module.weight.uniform_(0.5, 1)
-            module.bias.uniform_(-0.3, 0.3)
-            module.running_mean.uniform_(-1, 1)
-            module.running_var.uniform_(0.5, 2)
-    image = torch.rand(1, 3, 64, 96)
-    with torch.no_grad():
-        before = made(image)
-        fold_norms(made.body)
-        after = made(image)
-    assert not any(isinstance(module, FrozenBatchNorm2d) for module in made.modules())
-    for name in before:
-        torch.testing.assert_close(before[name], after[name], rtol=1e-4, atol=1e-4 * float(before[name].abs().max()))
+    made = build_backbone(ModelSettings(backbone=backbone, backbone_layers=3, fpn_channels=8))
+    assert_folding_changes_nothing(made, torch.rand(1, 3, 64, 96))
+
+
+def test_folded_norms_of_layers_that_started_at_random_compute_the_same():
+    made = build_backbone(RESNET18)
+    init_backbone(made, RESNET18, "random")
+    assert_folding_changes_nothing(made, torch.rand(1, 3, 64, 96))
+
+
+def test_folded_norms_after_convolutions_with_a_bias_compute_the_same():
+    assert_folding_changes_nothing(wide_predictor(8, 3, upsample=False, dropout=0.1), torch.rand(2, 8, 14, 14))

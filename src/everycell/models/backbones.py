@@ -179,24 +179,27 @@ def thaw_norms_like(body: nn.Module, state: dict[str, Tensor]) -> None:
     _thaw_norms(body, frozen)
 
 
-def fold_norms(body: nn.Module) -> None:
-    """Put frozen batch norms into the convolutions before them, in place: the same function in fewer passes.
+def fold_norms(network: nn.Module) -> None:
+    """Put batch norms into the convolutions before them, in place: the same function in fewer passes.
 
-    Every ResNet module registers a norm right after its convolution. For prediction only: the parameter names are no
-    longer torchvision's.
+    ResNet modules and the wide mask predictor register a norm right after its convolution. For prediction only: the
+    parameter names are no longer torchvision's.
     """
-    for parent in list(body.modules()):
+    for parent in list(network.modules()):
         children = dict(parent.named_children())
         for (_, conv), (name, norm) in pairwise(children.items()):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d | nn.BatchNorm2d):
                 _fold(conv, norm)
                 setattr(parent, name, nn.Identity())
 
 
-def _fold(conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> None:
+def _fold(conv: nn.Conv2d, norm: FrozenBatchNorm2d | nn.BatchNorm2d) -> None:
+    assert isinstance(norm.running_mean, Tensor)
+    assert isinstance(norm.running_var, Tensor)
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    shift = norm.running_mean if conv.bias is None else norm.running_mean - conv.bias
     conv.weight = nn.Parameter(conv.weight * scale[:, None, None, None], requires_grad=False)
-    conv.bias = nn.Parameter(norm.bias - norm.running_mean * scale, requires_grad=False)
+    conv.bias = nn.Parameter(norm.bias - shift * scale, requires_grad=False)
 
 
 def count_parameters(module: nn.Module) -> tuple[int, int]:

@@ -33,7 +33,7 @@ class TraceableMaskRCNN(nn.Module):
     def __init__(self, network: CellMaskRCNN) -> None:
         super().__init__()
         network = copy.deepcopy(network).eval().requires_grad_(False)
-        fold_norms(network.backbone.body)
+        fold_norms(network)
         _replace_pools(network)
         self.settings, self.num_classes = network.settings, network.num_classes
         self.backbone, self.rpn, self.heads = network.backbone, network.rpn, network.roi_heads

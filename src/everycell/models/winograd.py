@@ -52,19 +52,19 @@ def _grid(x: Tensor) -> tuple[int, int]:
 
 
 def _tiles(x: Tensor, size: int, border: int) -> Tensor:
-    """Views [size, size, N, rows, columns, C] of tiles of x [N, C, H, W], 5 px apart, the first `border` px outside."""
+    """Views [N, rows, columns, size, size, C] of tiles of x [N, C, H, W], 5 px apart, the first `border` px outside."""
     n, channels, height, width = x.shape
     rows, columns = _grid(x)
     right, bottom = (_OUT * (count - 1) + size - border - side for count, side in ((columns, width), (rows, height)))
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, border, right, border, bottom)).contiguous()
     image, row, column, _ = padded.stride()
-    shape, stride = (size, size, n, rows, columns, channels), (row, column, image, _OUT * row, _OUT * column, 1)
+    shape, stride = (n, rows, columns, size, size, channels), (image, _OUT * row, _OUT * column, row, column, 1)
     return padded.as_strided(shape, stride)
 
 
 def _parts(tiles: Tensor) -> list[tuple[slice, slice]]:
     """Images and rows of tiles to take together."""
-    n, rows, columns = tiles.shape[2:5]
+    n, rows, columns = tiles.shape[:3]
     images, lines = max(1, _TILES_AT_A_TIME // (rows * columns)), max(1, _TILES_AT_A_TIME // columns)
     return [
         (slice(i, i + images), slice(row, row + lines)) for i in range(0, n, images) for row in range(0, rows, lines)
@@ -72,9 +72,12 @@ def _parts(tiles: Tensor) -> list[tuple[slice, slice]]:
 
 
 def _transformed(matrix: Tensor, squares: Tensor) -> Tensor:
-    """[M, P, C]: the matrix [M, size²] times squares [size, size, …, C] or [size², …, C], P of them."""
-    channels = squares.shape[-1]
-    return (matrix @ squares.reshape(matrix.shape[1], -1)).view(len(matrix), -1, channels)
+    """[P, M, C]: the matrix [M, size²] times each of P squares […, size, size, C] or [P, size², C].
+
+    Square by square, which stay in the cache on their way.
+    """
+    flat = squares.reshape(-1, matrix.shape[1], squares.shape[-1])
+    return torch.bmm(matrix.expand(len(flat), -1, -1), flat)
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -88,15 +91,18 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Returns:
         float32 [N, O, H, W], channels last in memory.
     """
-    (n, _, height, width), outputs = x.shape, len(weight)
-    kernel, tiles = _transformed(_KERNEL, weight.permute(2, 3, 1, 0)), _tiles(x, _IN, 1)
-    rows, columns = tiles.shape[3:5]
+    (n, channels, height, width), outputs = x.shape, len(weight)
+    kernel = (_KERNEL @ weight.permute(2, 3, 1, 0).reshape(_TAPS**2, -1)).view(-1, channels, outputs)
+    tiles = _tiles(x, _IN, 1)
+    rows, columns = tiles.shape[1:3]
     y = x.new_empty((n, rows, _OUT, columns, _OUT, outputs))
     for images, lines in _parts(tiles):
-        products = torch.bmm(_transformed(_TILE, tiles[:, :, images, lines]), kernel)
+        of_tiles = _transformed(_TILE, tiles[images, lines])
+        products = x.new_empty((len(of_tiles), _IN**2, outputs))
+        torch.bmm(of_tiles.transpose(0, 1), kernel, out=products.transpose(0, 1))
         part = y[images, lines]
-        squares = _transformed(_RESULT, products).view(_OUT, _OUT, *part.shape[:2], columns, outputs)
-        part.copy_(squares.permute(2, 3, 0, 4, 1, 5))
+        squares = _transformed(_RESULT, products).view(*part.shape[:2], columns, _OUT, _OUT, outputs)
+        part.copy_(squares.transpose(2, 3))
     found = torch.empty((n, outputs, height, width), memory_format=torch.channels_last)
     inside = y.view(n, rows * _OUT, columns * _OUT, outputs)[:, :height, :width]
     torch.add(inside, 0.0 if bias is None else bias, out=found.permute(0, 2, 3, 1))
@@ -109,10 +115,10 @@ def _kernel_gradient(x: Tensor, grad: Tensor) -> Tensor:
     channels, outputs = x.shape[1], grad.shape[1]
     total = x.new_zeros((_IN**2, channels, outputs))
     for images, lines in _parts(tiles):
-        of_tiles = _transformed(_TILE, tiles[:, :, images, lines])
-        of_grads = _transformed(_RESULT.T, grads[:, :, images, lines])
-        total.baddbmm_(of_tiles.mT, of_grads)
-    return _transformed(_KERNEL.T, total).view(_TAPS, _TAPS, channels, outputs).permute(3, 2, 0, 1)
+        of_tiles = _transformed(_TILE, tiles[images, lines])
+        of_grads = _transformed(_RESULT.T, grads[images, lines])
+        total.baddbmm_(of_tiles.permute(1, 2, 0), of_grads.transpose(0, 1))
+    return (_KERNEL.T @ total.view(_IN**2, -1)).view(_TAPS, _TAPS, channels, outputs).permute(3, 2, 0, 1)
 
 
 def _count_tiles(x: Tensor) -> int:
