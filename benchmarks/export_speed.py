@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 import everycell
 from everycell.datasets import open_dataset, synthetic_sample
@@ -52,17 +51,6 @@ def cut(image: Image, model: Model) -> Image:
     return Image(np.ascontiguousarray(image.pixels[y : y + side, x : x + side]), image.mpp)
 
 
-def network_input(model: Model, image: Image) -> Tensor:
-    """What the network gets to see, float32 [3, h, w]."""
-    seen: list[Tensor] = []
-    look = model.look
-    model.look = lambda scaled, thresh: (seen.append(scaled), look(scaled, thresh))[1]  # type: ignore[method-assign]
-    model.predict(image)
-    del model.look
-    [scaled] = seen
-    return scaled
-
-
 def agreement(ours: Instances, theirs: Instances) -> dict[str, float]:
     """Cells that both find with mask IoU above 0.95, and above 0.5."""
     iou = overlap(ours.masks, theirs.masks).iou()
@@ -72,7 +60,7 @@ def agreement(ours: Instances, theirs: Instances) -> dict[str, float]:
 def measure(models: dict[str, Model], name: str, image: Image) -> dict[str, object]:
     """Times and agreement on one image."""
     reference = models["everycell float32"]
-    scaled, thresh = network_input(reference, image), reference.card.score_thresh
+    scaled, thresh = reference.network_input(image), reference.card.score_thresh
     looks = {way: partial(model.look, scaled, thresh) for way, model in models.items()}
     times = in_turns({way: partial(seconds, look) for way, look in looks.items()}, ROUNDS)
     truth = reference.predict(image)

@@ -27,7 +27,7 @@ class Everycell:
         self.card, net = self.model.card, self.model.network
         for owner, attribute, stage in (
             (predictor, "contrast_range", "resize"),
-            (network.NetworkDetector, "_network_pixels", "resize"),
+            (network.NetworkDetector, "network_pixels", "resize"),
             (net, "batch", "resize"),
             (net.backbone, "forward", "trunk"),
             (net.rpn, "forward", "proposals"),

@@ -1,6 +1,7 @@
 """`everycell export`, and `everycell predict` with what it wrote."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import torch
 from PIL import Image
 
 from everycell.config import ModelSettings
+from everycell.datasets import synthetic_sample
 from everycell.models import CellMaskRCNN
-from everycell.models.checkpoint import ModelCard, save_model
+from everycell.models.checkpoint import ModelCard, find_model, save_model
 from everycell.models.traceable import TraceableMaskRCNN
 
 
@@ -69,3 +71,26 @@ def test_an_export_that_finds_other_cells_is_refused(everycell, model, tmp_path,
     code, _, err = everycell("export", model, "-o", tmp_path / "tiny.torchscript", "--to", "torchscript")
     assert code == 1
     assert "tiny.torchscript: finds only" in err
+
+
+@pytest.mark.slow
+def test_8_bit_integers_find_nearly_the_same_and_take_half_the_room(everycell, tmp_path):
+    pytest.importorskip("openvino")
+    pytest.importorskip("nncf")
+    for number in range(3):
+        drawn = synthetic_sample(np.random.default_rng(number), (150, 150), n_cells=40, tissue=True)
+        Image.fromarray(drawn.image.pixels).save(tmp_path / f"{number}.png")
+    exported = tmp_path / "nuclei.xml"
+    code, out, err = everycell("export", "nuclei", "-o", exported, "--to", "openvino", "--int8", tmp_path)
+    assert code == 0, err
+    assert exported.with_suffix(".bin").stat().st_size < 0.6 * find_model("nuclei").stat().st_size  # that is in float16
+    [(n_same, n_cells)] = re.findall(r"on these images, it finds (\d+) of the (\d+) cells of nuclei", out)
+    assert int(n_cells) >= int(n_same) > 30
+
+
+def test_8_bit_integers_without_images(everycell, model, tmp_path):
+    exported = tmp_path / "tiny.xml"
+    code, _, err = everycell("export", model, "-o", exported, "--to", "openvino", "--int8", tmp_path / "none")
+    assert code == 1
+    assert f"no such file or folder: {tmp_path / 'none'}" in err
+    assert not exported.exists()

@@ -125,10 +125,23 @@ def test_a_suffix_of_another_format(network, card, tmp_path):
         export_network(network, card, tmp_path / "tiny.onnx", "openvino")
 
 
+def test_8_bit_integers_are_for_openvino(network, card, tmp_path):
+    with pytest.raises(ConfigError, match="8-bit integers are for openvino alone, got onnx"):
+        export_network(network, card, tmp_path / "tiny.onnx", "onnx", [torch.rand(3, 64, 64)])
+
+
 def test_a_runtime_that_is_not_installed(network, card, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ConfigError, match=r"onnx is not installed: pip install 'everycell\[export\]'"):
         export_network(network, card, tmp_path / "tiny.onnx", "onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_makes_8_bit_integers_is_not_installed(network, card, tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    with pytest.raises(ConfigError, match=r"nncf is not installed: pip install 'everycell\[int8\]'"):
+        export_network(network, card, tmp_path / "tiny.xml", "openvino", [torch.rand(3, 64, 64)])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,12 +7,14 @@ it gives `boxes`, `scores`, `labels` and `masks` as `TraceableMaskRCNN` does.
 from __future__ import annotations
 
 import hashlib
+import logging
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +36,7 @@ Program = Callable[[Tensor, float], Detections]
 
 _INPUTS, _OUTPUTS = ("image", "score_thresh"), ("boxes", "scores", "labels", "masks")
 _OPSET = 17
+_LEAST_SCORE = 0.05  # of the cells that ranges of 8-bit integers are taken from
 _TRACED_SIZE = (192, 256)  # any other serves as well
 
 
@@ -69,23 +72,31 @@ class _Runtime:
     open: Callable[[Path], tuple[Program, str | None]]
 
 
-def export_network(network: CellMaskRCNN, card: ModelCard, path: Path, to: Format) -> None:
-    """Write a network in float32, with its card, for another runtime.
+def export_network(
+    network: CellMaskRCNN, card: ModelCard, path: Path, to: Format, calibration: Sequence[Tensor] = ()
+) -> None:
+    """Write a network, with its card, for another runtime.
 
     Args:
         network: in evaluation mode, on the CPU.
         card: what the model is.
         path: its suffix is that of the format: .onnx, .torchscript, or .xml with the weights in a .bin beside it.
         to: the format.
+        calibration: inputs float32 [3, H, W] in [0, 1], for OpenVINO alone: with them convolutions and linear layers
+            compute in 8-bit integers, whose ranges are those that these inputs need (Jacob et al. 2018); without, in
+            float32.
 
     Raises:
-        ConfigError: the suffix is another one's, or a package is not installed.
+        ConfigError: the suffix is another one's, the format has no 8-bit integers, or a package is not installed.
         OutputError: the file cannot be written.
     """
     runtime = _RUNTIMES[to]
     if path.suffix != runtime.suffix:
         raise ConfigError(f"{path}: expected a file name that ends in {runtime.suffix} for {to}, got {path.suffix!r}")
-    runtime.save(TraceableMaskRCNN(network), card.model_dump_json(), path)
+    if calibration and to != "openvino":
+        raise ConfigError(f"8-bit integers are for openvino alone, got {to}")
+    save = partial(_save_openvino, calibration=calibration) if calibration else runtime.save
+    save(TraceableMaskRCNN(network), card.model_dump_json(), path)
 
 
 def is_exported(path: Path) -> bool:
@@ -94,7 +105,7 @@ def is_exported(path: Path) -> bool:
 
 
 def open_exported(path: Path) -> Exported:
-    """Make an exported model ready to run in float32 on the CPU.
+    """Make an exported model ready to run on the CPU.
 
     Args:
         path: what `export_network` wrote.
@@ -134,7 +145,8 @@ def _package(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError:
-        raise ConfigError(f"{name} is not installed: pip install 'everycell[export]'") from None
+        extra = "int8" if name == "nncf" else "export"
+        raise ConfigError(f"{name} is not installed: pip install 'everycell[{extra}]'") from None
 
 
 @contextmanager
@@ -198,15 +210,28 @@ def _open_onnx(path: Path) -> tuple[Program, str | None]:
     return run, session.get_modelmeta().custom_metadata_map.get(CARD_KEY)
 
 
-def _save_openvino(network: TraceableMaskRCNN, card: str, path: Path) -> None:
+def _save_openvino(network: TraceableMaskRCNN, card: str, path: Path, calibration: Sequence[Tensor] = ()) -> None:
     openvino = _package("openvino")
     with tempfile.TemporaryDirectory() as folder:
         onnx = Path(folder) / "model.onnx"
         _write_graph(network, onnx)
         model = openvino.Core().read_model(onnx)
+    model = _to_int8(model, calibration) if calibration else model
     model.set_rt_info(card, CARD_KEY)
     with atomic_write(path.with_suffix(".bin")) as weights, atomic_write(path) as graph:
         openvino.serialize(model, graph, weights)
+
+
+def _to_int8(model: Any, calibration: Sequence[Tensor]) -> Any:
+    """The graph with its convolutions and linear layers in 8-bit integers."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # nncf makes it look for a compiler
+    nncf = _package("nncf")
+    nncf.set_log_level(logging.ERROR)
+    inputs = nncf.Dataset([_feed(image, _LEAST_SCORE) for image in calibration])
+    preset, device = nncf.QuantizationPreset.MIXED, nncf.TargetDevice.CPU
+    with redirect_stdout(sys.stderr), warnings.catch_warnings():  # the bar of its progress
+        warnings.simplefilter("ignore")
+        return nncf.quantize(model, inputs, subset_size=len(calibration), preset=preset, target_device=device)
 
 
 def _open_openvino(path: Path) -> tuple[Program, str | None]:

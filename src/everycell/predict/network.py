@@ -51,7 +51,7 @@ class NetworkDetector:
 
     def detect(self, source: ImageSource, tile: Tile) -> Detection:
         """Find the cells in the tile's window."""
-        pixels = self._network_pixels(source, tile)
+        pixels = self.network_pixels(source, tile)
         if len(self.views) == 1:
             return self._look(pixels, self.views[0], tile, source.size, self.thresh)
         # What one view hardly sees still counts where others are sure.
@@ -77,7 +77,7 @@ class NetworkDetector:
         )
         return Detection(cells, cap)
 
-    def _network_pixels(self, source: ImageSource, tile: Tile) -> Tensor:
+    def network_pixels(self, source: ImageSource, tile: Tile) -> Tensor:
         """float32 [3, h, w] in [0, 1], at network scale."""
         coarse = self.factor < _COARSE
         pixels = source.read_at(tile.window, self.factor) if coarse else source.read(tile.window)

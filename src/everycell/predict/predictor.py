@@ -250,6 +250,14 @@ class Model:
         tile = max(int(_TILE_NETWORK_PX / factor), 2 * halo + stride)
         return Tiling(size, tile, halo, multiple=stride)
 
+    def network_input(self, image: Image) -> Tensor:
+        """An image small enough for one tile as the network sees it, float32 [3, h, w] in [0, 1]."""
+        with open_source(image) as source:
+            tiles = self.tiled(source)
+            [tile] = tiles.rules.tiling.tiles
+            assert isinstance(tiles.detector, NetworkDetector)
+            return tiles.detector.network_pixels(source, tile)
+
     def look(self, scaled: Tensor, thresh: float) -> tuple[dict[str, Tensor], str]:
         """One forward pass, in the thread of this model's network.
 
