@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from everycell.models.backbones import supports_bf16
 from timing import seconds
 
 ROUNDS = 7
@@ -24,10 +25,13 @@ _PARTS = {
 
 
 def peaks() -> dict[str, float]:
-    """GFLOP/s of the mask head's 3×3 convolution (128 RoIs, 256 → 256 channels, 14×14) and of a matrix product."""
+    """GFLOP/s of the mask head's 3×3 convolution (128 RoIs, 256 → 256 channels, 14×14) and of a matrix product.
+
+    In float32, and in bfloat16 where everycell would use it.
+    """
     found = {}
     with torch.inference_mode():
-        for kind in (torch.float32, torch.bfloat16):
+        for kind in (torch.float32, torch.bfloat16)[: 1 + supports_bf16(torch.device("cpu"))]:
             name = str(kind).removeprefix("torch.")
             images = torch.randn(_ROIS, _CHANNELS, _SIDE, _SIDE).to(kind, memory_format=torch.channels_last)
             kernel = torch.randn(_CHANNELS, _CHANNELS, 3, 3).to(kind, memory_format=torch.channels_last)

@@ -7,7 +7,8 @@ train`), from the same start weights, each with its own weights from then on: fo
 
 - torchvision: its `MaskRCNN` as it comes, float32, whole images with uint8 masks N × H × W that its transform resizes,
   its own RoI pooling. Making these masks is not timed.
-- everycell: as `everycell train` does it, cutting the example and its targets included; bfloat16 unless `--float32`.
+- everycell: as `everycell train` does it, cutting the example and its targets included; in bfloat16 where the processor
+  is fast at it, unless `--float32`.
 
 Each runs in a process of its own, so that peaks are its own, in turns for every step, so that both meet the same load.
 What torchvision draws (proposals, anchors, RoIs) is replayed to everycell. CPU time is that of a process's threads.
@@ -36,7 +37,8 @@ from torchvision.ops import MultiScaleRoIAlign
 import everycell
 from everycell.config import RunSettings
 from everycell.datasets import open_dataset
-from everycell.models import CellMaskRCNN
+from everycell.models import CellMaskRCNN, supports_bf16
+from everycell.models.winograd import speed_up
 from everycell.train import get_preset
 from everycell.train.data import CropSource, make_target
 from everycell.train.memory import PeakMemory
@@ -116,6 +118,7 @@ class Ours:
         self.settings, self.bf16 = settings, bf16
         self.source = CropSource(dataset, list(range(len(dataset))), settings.model, settings.train)
         network = our_network(settings, len(dataset.class_names))
+        speed_up(network)
         self.network: CellMaskRCNN = network.to(memory_format=torch.channels_last)
         self.schedule = Schedule(self.network, settings.train, 1)
         self.network.rpn.fg_bg_sampler = lambda labels: self.drawn["anchors"]
@@ -142,10 +145,14 @@ class Ours:
         """Nothing to hand over."""
 
 
+def uses_bf16(options: argparse.Namespace) -> bool:
+    return not options.float32 and supports_bf16(torch.device("cpu"))
+
+
 def work(options: argparse.Namespace) -> None:
     """One side: a step, and a line of JSON about it, for every line that comes in."""
     settings = run_settings(options.short_px)
-    bf16 = not options.float32
+    bf16 = uses_bf16(options)
     side = Stock(options.data, settings) if options.side == "torchvision" else Ours(options.data, settings, bf16=bf16)
     memory = PeakMemory(torch.device("cpu"))
     memory.reset()
@@ -225,7 +232,7 @@ def main() -> None:
         "measured": "one training step of preset reference, batch 2, CPU; median of all steps but the first",
         "steps": len(steps),
         "short_px": options.short_px,
-        "everycell_precision": "float32" if options.float32 else "bfloat16",
+        "everycell_precision": "bfloat16" if uses_bf16(options) else "float32",
         "threads": torch.get_num_threads(),
         "date": datetime.now(UTC).date().isoformat(),
         "versions": {"everycell": everycell.__version__, "torch": torch.__version__},

@@ -55,6 +55,7 @@ def measure(images: int, channels: int, outputs: int, side: int) -> dict[str, An
     plain = nn.Conv2d(channels, outputs, 3, padding=1).to(memory_format=torch.channels_last)
     ours = winograd.WinogradConv2d(channels, outputs, 3, padding=1).to(memory_format=torch.channels_last)
     ours.load_state_dict(plain.state_dict())
+    ours.frozen = True  # as in prediction; training takes no notice of it
     ways = {TORCH: plain, OURS: ours}
     x = torch.relu(torch.randn(images, channels, side, side)).to(memory_format=torch.channels_last)
     exact = nn.Conv2d(channels, outputs, 3, padding=1).double()
@@ -63,8 +64,9 @@ def measure(images: int, channels: int, outputs: int, side: int) -> dict[str, An
     truth = infer(exact, few.double())
     weights = torch.randn_like(infer(plain, x))
     row: dict[str, Any] = {"shape": [images, channels, outputs, side]}
+    kernel = winograd.transform_kernel(ours.weight.detach())
     # So few tiles the layer itself would leave to torch.
-    found = {TORCH: infer(plain, few), OURS: infer(lambda i: winograd.convolve(i, ours.weight, ours.bias), few)}
+    found = {TORCH: infer(plain, few), OURS: infer(lambda i: winograd.convolve(i, kernel, ours.bias), few)}
     for way in ways:
         row[f"error of {way}"] = float(f"{float((found[way] - truth).abs().max() / truth.std()):.2g}")
     for what, action in (("forward", infer), ("training", partial(step, weights=weights))):

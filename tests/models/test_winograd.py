@@ -6,7 +6,7 @@ from torch import nn
 from everycell.config import ModelSettings
 from everycell.models import winograd
 from everycell.models.mask_heads import build_mask_head
-from everycell.models.winograd import WinogradConv2d, convolve, speed_up
+from everycell.models.winograd import WinogradConv2d, convolve, speed_up, transform_kernel
 
 SHAPES = [(1, 1, 1), (2, 5, 5), (3, 14, 14), (1, 6, 23), (1, 100, 9)]
 
@@ -41,16 +41,17 @@ def test_the_convolution_is_torchs(made, monkeypatch, n, height, width, memory_f
     conv, x = layer(made), torch.randn(n, 6, height, width, generator=made).to(memory_format=memory_format)
     with torch.no_grad():
         expected = conv.double()(x.double())
-        found = convolve(x, *(p.float() for p in (conv.weight, conv.bias)))
+        weight, bias = (p.float() for p in (conv.weight, conv.bias))
+        found = convolve(x, transform_kernel(weight), bias)
     assert found.is_contiguous(memory_format=torch.channels_last)
     assert worst(found, expected) < 1e-4
 
 
 def test_no_image_and_no_bias(made):
     weight = torch.randn(4, 6, 3, 3, generator=made)
-    assert convolve(torch.zeros(0, 6, 14, 14), weight, None).shape == (0, 4, 14, 14)
+    assert convolve(torch.zeros(0, 6, 14, 14), transform_kernel(weight), None).shape == (0, 4, 14, 14)
     x = torch.randn(1, 6, 8, 8, generator=made)
-    assert worst(convolve(x, weight, None), F.conv2d(x, weight, padding=1)) < 1e-4
+    assert worst(convolve(x, transform_kernel(weight), None), F.conv2d(x, weight, padding=1)) < 1e-4
 
 
 @pytest.mark.usefixtures("everywhere")
@@ -127,3 +128,18 @@ def test_a_network_gives_the_same(made):
     assert sum(isinstance(module, WinogradConv2d) for module in network.modules()) == 8
     assert not torch.equal(found, expected)
     assert worst(found, expected) < 1e-4
+
+
+@pytest.mark.usefixtures("everywhere")
+def test_a_frozen_layer_transforms_its_kernel_once(made, monkeypatch):
+    monkeypatch.setattr(winograd, "_LEAST_CHANNELS_LEARNT", 0)
+    network = nn.Sequential(layer(made))
+    x = torch.randn(1, 6, 9, 9, generator=made)
+    speed_up(network, frozen=True)
+    with torch.no_grad():
+        expected = F.conv2d(x, network[0].weight, network[0].bias, padding=1)
+        first = network(x)
+        monkeypatch.setattr(winograd, "transform_kernel", None)
+        assert torch.equal(network(x), first)
+    assert worst(first, expected) < 1e-4
+    assert set(network.state_dict()) == {"0.weight", "0.bias"}

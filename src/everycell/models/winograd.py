@@ -7,6 +7,8 @@ of bfloat16.
 
 from __future__ import annotations
 
+import math
+import threading
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ _POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5)  # where polynomials are evaluated, b
 # With fewer channels or tiles, moving the tiles costs what is saved; torch's gradient of kernels is far from its best.
 _LEAST_CHANNELS, _LEAST_TILES = 256, 128
 _LEAST_CHANNELS_LEARNT, _LEAST_TILES_LEARNT = 64, 64
-_TILES_AT_A_TIME = 288  # tiles and products of so many stay in the cache
+_TILES_AT_A_TIME = 288  # 32 RoIs of 14 × 14 px
 
 
 def _transforms() -> tuple[Tensor, Tensor, Tensor]:
@@ -62,47 +64,67 @@ def _tiles(x: Tensor, size: int, border: int) -> Tensor:
     return padded.as_strided(shape, stride)
 
 
-def _parts(tiles: Tensor) -> list[tuple[slice, slice]]:
-    """Images and rows of tiles to take together."""
-    n, rows, columns = tiles.shape[:3]
+def _parts(x: Tensor) -> list[tuple[slice, slice]]:
+    """Images and rows of tiles of x [N, C, H, W] to take together."""
+    n, (rows, columns) = len(x), _grid(x)
     images, lines = max(1, _TILES_AT_A_TIME // (rows * columns)), max(1, _TILES_AT_A_TIME // columns)
     return [
         (slice(i, i + images), slice(row, row + lines)) for i in range(0, n, images) for row in range(0, rows, lines)
     ]
 
 
-def _transformed(matrix: Tensor, squares: Tensor) -> Tensor:
-    """[P, M, C]: the matrix [M, size²] times each of P squares […, size, size, C] or [P, size², C].
-
-    Square by square, which stay in the cache on their way.
-    """
-    flat = squares.reshape(-1, matrix.shape[1], squares.shape[-1])
-    return torch.bmm(matrix.expand(len(flat), -1, -1), flat)
+_kept = threading.local()
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _memory(use: str, *shape: int) -> Tensor:
+    """Float32 memory of this thread, the same for all parts and layers: it stays in the cache and is asked for once."""
+    size = math.prod(shape)
+    flat: Tensor | None = getattr(_kept, use, None)
+    if flat is None or len(flat) < size:
+        with torch.inference_mode(False):  # training may need it after prediction
+            flat = torch.empty(size)
+        setattr(_kept, use, flat)
+    return flat[:size].view(shape)
+
+
+def _transformed(matrix: Tensor, tiles: Tensor, use: str) -> Tensor:
+    """[P, M, C]: the matrix [M, size²] times each of P tiles [images, rows, columns, size, size, C]."""
+    *counts, size, _, channels = tiles.shape
+    squares = _memory(f"squares {use}", math.prod(counts), size * size, channels)
+    squares.view(tiles.shape).copy_(tiles)
+    out = _memory(f"transformed {use}", len(squares), len(matrix), channels)
+    return torch.bmm(matrix.expand(len(squares), -1, -1), squares, out=out)
+
+
+def transform_kernel(weight: Tensor) -> Tensor:
+    """[49, C, O] of a kernel [O, C, 3, 3]."""
+    outputs, channels = weight.shape[:2]
+    return (_KERNEL @ weight.permute(2, 3, 1, 0).reshape(_TAPS**2, -1)).view(-1, channels, outputs)
+
+
+def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
     """`conv2d(x, weight, bias, padding=1)` in float32.
 
     Args:
         x: float32 [N, C, H, W].
-        weight: float32 [O, C, 3, 3].
+        kernel: float32 [49, C, O], what `transform_kernel` makes of a weight [O, C, 3, 3].
         bias: float32 [O].
 
     Returns:
         float32 [N, O, H, W], channels last in memory.
     """
-    (n, channels, height, width), outputs = x.shape, len(weight)
-    kernel = (_KERNEL @ weight.permute(2, 3, 1, 0).reshape(_TAPS**2, -1)).view(-1, channels, outputs)
+    (n, _, height, width), outputs = x.shape, kernel.shape[2]
     tiles = _tiles(x, _IN, 1)
     rows, columns = tiles.shape[1:3]
     y = x.new_empty((n, rows, _OUT, columns, _OUT, outputs))
-    for images, lines in _parts(tiles):
-        of_tiles = _transformed(_TILE, tiles[images, lines])
-        products = x.new_empty((len(of_tiles), _IN**2, outputs))
+    for part in _parts(x):
+        of_tiles, place = _transformed(_TILE, tiles[part], "x"), y[part]
+        count = len(of_tiles)
+        products = _memory("products", count, _IN**2, outputs)
         torch.bmm(of_tiles.transpose(0, 1), kernel, out=products.transpose(0, 1))
-        part = y[images, lines]
-        squares = _transformed(_RESULT, products).view(*part.shape[:2], columns, _OUT, _OUT, outputs)
-        part.copy_(squares.transpose(2, 3))
+        squares = _memory("results", count, _OUT**2, outputs)
+        torch.bmm(_RESULT.expand(count, -1, -1), products, out=squares)
+        place.copy_(squares.view(*place.shape[:2], columns, _OUT, _OUT, outputs).transpose(2, 3))
     found = torch.empty((n, outputs, height, width), memory_format=torch.channels_last)
     inside = y.view(n, rows * _OUT, columns * _OUT, outputs)[:, :height, :width]
     torch.add(inside, 0.0 if bias is None else bias, out=found.permute(0, 2, 3, 1))
@@ -114,9 +136,8 @@ def _kernel_gradient(x: Tensor, grad: Tensor) -> Tensor:
     tiles, grads = _tiles(x, _IN, 1), _tiles(grad, _OUT, 0)
     channels, outputs = x.shape[1], grad.shape[1]
     total = x.new_zeros((_IN**2, channels, outputs))
-    for images, lines in _parts(tiles):
-        of_tiles = _transformed(_TILE, tiles[images, lines])
-        of_grads = _transformed(_RESULT.T, grads[images, lines])
+    for part in _parts(x):
+        of_tiles, of_grads = _transformed(_TILE, tiles[part], "x"), _transformed(_RESULT.T, grads[part], "grad")
         total.baddbmm_(of_tiles.permute(1, 2, 0), of_grads.transpose(0, 1))
     return (_KERNEL.T @ total.view(_IN**2, -1)).view(_TAPS, _TAPS, channels, outputs).permute(3, 2, 0, 1)
 
@@ -126,10 +147,14 @@ def _count_tiles(x: Tensor) -> int:
     return len(x) * rows * columns
 
 
+def _is_faster(x: Tensor, weight: Tensor) -> bool:
+    return min(weight.shape[:2]) >= _LEAST_CHANNELS and _count_tiles(x) >= _LEAST_TILES
+
+
 def _convolve_faster(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """What `convolve` gives, by torch where that is faster."""
-    if min(weight.shape[:2]) >= _LEAST_CHANNELS and _count_tiles(x) >= _LEAST_TILES:
-        return convolve(x, weight, bias)
+    if _is_faster(x, weight):
+        return convolve(x, transform_kernel(weight), bias)
     return F.conv2d(x, weight, bias, padding=1)
 
 
@@ -152,25 +177,43 @@ class _Convolution(torch.autograd.Function):
 
 
 class WinogradConv2d(nn.Conv2d):
-    """A 3×3 convolution that takes the faster way: Winograd's for float32 on a CPU with many tiles, else torch's."""
+    """A 3×3 convolution that takes the faster way: Winograd's for float32 on a CPU with many tiles, else torch's.
+
+    Attributes:
+        frozen: the weight never changes, so that its transformed kernel is kept once it was needed.
+    """
+
+    frozen = False
+    _kernel: Tensor | None = None
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """float32 [N, O, H, W] of features [N, C, H, W]."""
         if input.device.type != "cpu" or input.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
             return super().forward(input)
         if not torch.is_grad_enabled():
-            return _convolve_faster(input, self.weight, self.bias)
+            if not self.frozen or not _is_faster(input, self.weight):
+                return _convolve_faster(input, self.weight, self.bias)
+            if self._kernel is None:
+                self._kernel = transform_kernel(self.weight)
+            return convolve(input, self._kernel, self.bias)
         if _count_tiles(input) < _LEAST_TILES_LEARNT:
             return super().forward(input)
         found: Tensor = _Convolution.apply(input, self.weight, self.bias)
         return found
 
 
-def speed_up(network: nn.Module) -> None:
-    """Let the 3×3 convolutions of a network take the faster way, in place; parameters stay as they are."""
+def speed_up(network: nn.Module, *, frozen: bool = False) -> None:
+    """Let the 3×3 convolutions of a network take the faster way, in place; parameters stay as they are.
+
+    Args:
+        network: its 3×3 convolutions become `WinogradConv2d`.
+        frozen: see there.
+    """
     for module in network.modules():
         if type(module) is nn.Conv2d and _is_plain(module) and min(module.weight.shape[:2]) >= _LEAST_CHANNELS_LEARNT:
             module.__class__ = WinogradConv2d
+            assert isinstance(module, WinogradConv2d)
+            module.frozen = frozen
 
 
 def _is_plain(conv: nn.Conv2d) -> bool:

@@ -70,7 +70,7 @@ def load_model(name_or_path: str | Path, *, device: str = "auto", bf16: bool = T
         return ExportedModel(path)
     network, card = load_network(path)
     fold_norms(network)
-    speed_up(network)
+    speed_up(network, frozen=True)
     network = network.to(place).to(memory_format=torch.channels_last)
     return Model(network, card, place, bf16=bf16 and supports_bf16(place), sha256=file_sha256(path), path=path)
 
