@@ -126,9 +126,9 @@ def test_the_heads_see_few_numbers_of_rois_in_prediction(small, build, monkeypat
     for head in (network.roi_heads.box_head, network.roi_heads.mask_head):
         head.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
     (found,), _ = network(image)
-    assert seen == [64, 64]
+    assert seen == [64, 32]
     monkeypatch.setattr("everycell.models.roi_heads._ROIS_STEP", 1)
     (expected,), _ = network(image)
-    assert 0 < seen[3] == len(expected["boxes"]) < 64
+    assert 0 < seen[3] == len(expected["boxes"]) < 32
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value)

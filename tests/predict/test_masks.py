@@ -37,8 +37,9 @@ def test_without_alignment_the_pixels_are_torchvisions(seed, size, largest):
     boxes = np.concatenate([centre - half, centre + half], axis=1).clip(-6, [SIZE[1] + 6, SIZE[0] + 6] * 2)
     boxes = boxes.astype(np.float32)
     crops = masks_to_crops(probabilities, boxes, SIZE, aligned=False)
-    pasted = paste_masks_in_image(torch.from_numpy(probabilities)[:, None], torch.from_numpy(boxes), SIZE)
-    np.testing.assert_array_equal(paste(crops, SIZE), pasted[:, 0].numpy() > 0.5)
+    pasted = paste_masks_in_image(torch.from_numpy(probabilities)[:, None], torch.from_numpy(boxes), SIZE)[:, 0].numpy()
+    clear = np.abs(pasted - 0.5) > 1e-6  # at exactly a half, the last bit decides
+    np.testing.assert_array_equal(paste(crops, SIZE)[clear], pasted[clear] > 0.5)
 
 
 @given(st.floats(8, 14), st.floats(18, 22), st.floats(18, 22), st.lists(st.floats(-0.3, 0.3), min_size=4, max_size=4))
