@@ -57,7 +57,7 @@ class Agreement:
             found = {"pasted": pasted, "resampled": resampled, "everycell": everycell, "without_rule": without_rule}
             for way, cells in found.items():
                 evaluator = self.evaluators.setdefault(way, Evaluator(("cell",)))
-                evaluator.add(str(self.n_images), _class_blind(truth), _class_blind(cells))
+                evaluator.add(str(self.n_images), class_blind(truth), class_blind(cells))
 
     def result(self) -> dict[str, Any]:
         """Shares of torchvision's cells, quantiles of the score difference, AP50."""
@@ -74,6 +74,6 @@ class Agreement:
         }
 
 
-def _class_blind(cells: Instances) -> Instances:
+def class_blind(cells: Instances) -> Instances:
     """The same cells, all of one class: data sets and models differ in theirs."""
     return replace(cells, class_ids=np.ones_like(cells.class_ids), class_names=())

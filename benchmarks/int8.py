@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 import everycell
+from agreement import class_blind
 from everycell.datasets import open_dataset
 from everycell.evaluate import Evaluator
 from everycell.files import write_bytes
@@ -30,7 +31,7 @@ from everycell.metrics import match, overlap
 from everycell.models.checkpoint import find_model, load_network
 from everycell.models.exported import export_network
 from everycell.predict import Model
-from everycell.structures import Instances, Sample
+from everycell.structures import Sample
 from export_speed import cut
 from timing import in_turns, machine, seconds
 
@@ -53,10 +54,6 @@ def part(sample: Sample, model: Model) -> Sample:
     return replace(sample, image=image, layers=sample.layers[:, y : y + height, x : x + width])
 
 
-def one_class(cells: Instances) -> Instances:
-    return replace(cells, class_ids=np.ones_like(cells.class_ids), class_names=())
-
-
 def measure(models: dict[str, Model], samples: list[Sample], rounds: int) -> dict[str, Any]:
     """Quality and time of all ways on the samples of one data set."""
     first, *_ = models.values()
@@ -66,13 +63,13 @@ def measure(models: dict[str, Model], samples: list[Sample], rounds: int) -> dic
     same = {way: dict.fromkeys(IOUS, 0) for way in models}
     n_cells = 0
     for sample in (part(sample, first) for sample in samples):
-        truth = one_class(sample.to_instances())
+        truth = class_blind(sample.to_instances())
         found = {way: model.predict(sample.image, score_thresh=LEAST_SCORE) for way, model in models.items()}
         sure = {way: cells.select(cells.scores >= thresh) for way, cells in found.items()}
         reference = next(iter(sure.values()))
         n_cells += len(reference)
         for way, cells in found.items():
-            evaluators[way].add(sample.name, truth, one_class(cells))
+            evaluators[way].add(sample.name, truth, class_blind(cells))
             iou = overlap(reference.masks, sure[way].masks).iou()
             for at in IOUS:
                 same[way][at] += match(iou, at).counts.tp

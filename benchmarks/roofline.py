@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from everycell.models.backbones import supports_bf16
+from everycell.models import supports_bf16
 from timing import seconds
 
 ROUNDS = 7

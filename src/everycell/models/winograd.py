@@ -191,15 +191,19 @@ class WinogradConv2d(nn.Conv2d):
         if input.device.type != "cpu" or input.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
             return super().forward(input)
         if not torch.is_grad_enabled():
-            if not self.frozen or not _is_faster(input, self.weight):
-                return _convolve_faster(input, self.weight, self.bias)
-            if self._kernel is None:
-                self._kernel = transform_kernel(self.weight)
-            return convolve(input, self._kernel, self.bias)
+            if _is_faster(input, self.weight):
+                return convolve(input, self._transformed_kernel(), self.bias)
+            return super().forward(input)
         if _count_tiles(input) < _LEAST_TILES_LEARNT:
             return super().forward(input)
         found: Tensor = _Convolution.apply(input, self.weight, self.bias)
         return found
+
+    def _transformed_kernel(self) -> Tensor:
+        kernel = transform_kernel(self.weight) if self._kernel is None else self._kernel
+        if self.frozen:
+            self._kernel = kernel
+        return kernel
 
 
 def speed_up(network: nn.Module, *, frozen: bool = False) -> None:
@@ -207,7 +211,7 @@ def speed_up(network: nn.Module, *, frozen: bool = False) -> None:
 
     Args:
         network: its 3×3 convolutions become `WinogradConv2d`.
-        frozen: see there.
+        frozen: their weights never change from now on.
     """
     for module in network.modules():
         if type(module) is nn.Conv2d and _is_plain(module) and min(module.weight.shape[:2]) >= _LEAST_CHANNELS_LEARNT:
