@@ -34,6 +34,7 @@ from everycell.train import Trainer, TrainJob, get_preset
 FOLD = ("train_2", "train_6", "train_9", "train_20", "train_24", "train_25")
 """All four classes: 84 other, 521 inflammatory, 955 epithelial and 1,199 spindle nuclei or so, dense and sparse."""
 
+LEAST_SCORE = 0.05
 _THRESHOLDS = tuple(round(0.2 + 0.05 * i, 2) for i in range(13))
 _INTERVALS = ("pq", "aji", "dice", "f_d", "f1_50", "ap50")
 
@@ -87,12 +88,14 @@ def best_threshold(truths: list[Instances], preds: list[Instances]) -> float:
     return max(_THRESHOLDS, key=pq)
 
 
-def evaluate_fold(dataset: Dataset, model_file: Path, views: str = "none") -> EvaluationResult:
+def evaluate_fold(
+    dataset: Dataset, model_file: Path, views: str = "none", least_score: float = LEAST_SCORE
+) -> EvaluationResult:
     """What a model finds in the fold, from the best threshold on; `views` as in `everycell predict`."""
     model = load_model(model_file)
     samples = [dataset.load(dataset.names.index(name)) for name in FOLD]
     truths = [sample.to_instances(dataset.class_names) for sample in samples]
-    preds = [model.predict(sample.image, score_thresh=0.05, views=views) for sample in samples]
+    preds = [model.predict(sample.image, score_thresh=least_score, views=views) for sample in samples]
     threshold = best_threshold(truths, preds)
     evaluator = Evaluator(dataset.class_names, score_thresh=threshold)
     for name, truth, pred in zip(FOLD, truths, preds, strict=True):
@@ -122,6 +125,7 @@ def main() -> None:
     parser.add_argument("--preset", default="tissue")
     parser.add_argument("--set", nargs="*", default=[], metavar="TABLE.KEY=JSON")
     parser.add_argument("--views", default="none", choices=VIEWS)
+    parser.add_argument("--least-score", type=float, default=LEAST_SCORE, help="of the cells that count for AP")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
     dataset = open_dataset(args.data)
@@ -133,7 +137,8 @@ def main() -> None:
         "steps": trainer.schedule.total_steps,
         "seconds_per_step": trainer.seconds_per_step,
         "views": args.views,
-        **figures(evaluate_fold(dataset, args.work / args.name / "last.safetensors", args.views)),
+        "least_score": args.least_score,
+        **figures(evaluate_fold(dataset, args.work / args.name / "last.safetensors", args.views, args.least_score)),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors",
     }

@@ -53,12 +53,19 @@ def _grid(x: Tensor) -> tuple[int, int]:
     return -(-height // _OUT), -(-width // _OUT)
 
 
-def _tiles(x: Tensor, size: int, border: int) -> Tensor:
-    """Views [N, rows, columns, size, size, C] of tiles of x [N, C, H, W], 5 px apart, the first `border` px outside."""
-    n, channels, height, width = x.shape
-    rows, columns = _grid(x)
-    right, bottom = (_OUT * (count - 1) + size - border - side for count, side in ((columns, width), (rows, height)))
-    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, border, right, border, bottom)).contiguous()
+def _tiles(x: Tensor, part: tuple[slice, slice], size: int) -> Tensor:
+    """Tiles [images, rows, columns, size, size, C] of a part of x [N, C, H, W], views of this thread's memory.
+
+    They lie 5 px apart, and those of 7 px begin one px outside the image.
+    """
+    images, lines = part
+    shown = x[images].permute(0, 2, 3, 1)
+    n, height, width, channels = shown.shape
+    rows, columns, border = lines.stop - lines.start, _grid(x)[1], (size - _OUT) // 2
+    padded = _memory(f"padded {size}", n, *(_OUT * (count - 1) + size for count in (rows, columns)), channels)
+    top = _OUT * lines.start - border
+    bottom = min(height, top + padded.shape[1])
+    padded.zero_()[:, max(0, -top) : bottom - top, border : border + width] = shown[:, max(0, top) : bottom]
     image, row, column, _ = padded.stride()
     shape, stride = (n, rows, columns, size, size, channels), (image, _OUT * row, _OUT * column, row, column, 1)
     return padded.as_strided(shape, stride)
@@ -69,7 +76,9 @@ def _parts(x: Tensor) -> list[tuple[slice, slice]]:
     n, (rows, columns) = len(x), _grid(x)
     images, lines = max(1, _TILES_AT_A_TIME // (rows * columns)), max(1, _TILES_AT_A_TIME // columns)
     return [
-        (slice(i, i + images), slice(row, row + lines)) for i in range(0, n, images) for row in range(0, rows, lines)
+        (slice(i, min(i + images, n)), slice(row, min(row + lines, rows)))
+        for i in range(0, n, images)
+        for row in range(0, rows, lines)
     ]
 
 
@@ -87,12 +96,13 @@ def _memory(use: str, *shape: int) -> Tensor:
     return flat[:size].view(shape)
 
 
-def _transformed(matrix: Tensor, tiles: Tensor, use: str) -> Tensor:
-    """[P, M, C]: the matrix [M, size²] times each of P tiles [images, rows, columns, size, size, C]."""
-    *counts, size, _, channels = tiles.shape
-    squares = _memory(f"squares {use}", math.prod(counts), size * size, channels)
+def _transformed(matrix: Tensor, x: Tensor, part: tuple[slice, slice]) -> Tensor:
+    """[P, M, C]: the matrix [M, size²] times each of the P tiles of a part of x [N, C, H, W]."""
+    size = math.isqrt(matrix.shape[1])
+    tiles = _tiles(x, part, size)
+    squares = _memory(f"squares {size}", math.prod(tiles.shape[:3]), size * size, x.shape[1])
     squares.view(tiles.shape).copy_(tiles)
-    out = _memory(f"transformed {use}", len(squares), len(matrix), channels)
+    out = _memory(f"transformed {size}", len(squares), len(matrix), x.shape[1])
     return torch.bmm(matrix.expand(len(squares), -1, -1), squares, out=out)
 
 
@@ -113,31 +123,28 @@ def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
     Returns:
         float32 [N, O, H, W], channels last in memory.
     """
-    (n, _, height, width), outputs = x.shape, kernel.shape[2]
-    tiles = _tiles(x, _IN, 1)
-    rows, columns = tiles.shape[1:3]
-    y = x.new_empty((n, rows, _OUT, columns, _OUT, outputs))
+    (n, _, height, width), outputs, columns = x.shape, kernel.shape[2], _grid(x)[1]
+    found = torch.empty((n, outputs, height, width), memory_format=torch.channels_last)
     for part in _parts(x):
-        of_tiles, place = _transformed(_TILE, tiles[part], "x"), y[part]
+        of_tiles, (images, lines) = _transformed(_TILE, x, part), part
         count = len(of_tiles)
         products = _memory("products", count, _IN**2, outputs)
         torch.bmm(of_tiles.transpose(0, 1), kernel, out=products.transpose(0, 1))
         squares = _memory("results", count, _OUT**2, outputs)
         torch.bmm(_RESULT.expand(count, -1, -1), products, out=squares)
-        place.copy_(squares.view(*place.shape[:2], columns, _OUT, _OUT, outputs).transpose(2, 3))
-    found = torch.empty((n, outputs, height, width), memory_format=torch.channels_last)
-    inside = y.view(n, rows * _OUT, columns * _OUT, outputs)[:, :height, :width]
-    torch.add(inside, 0.0 if bias is None else bias, out=found.permute(0, 2, 3, 1))
+        place = found[images, :, _OUT * lines.start : _OUT * lines.stop].permute(0, 2, 3, 1)
+        by_row = squares.view(len(place), -1, columns, _OUT, _OUT, outputs).transpose(2, 3)
+        whole = _memory("image", *by_row.shape).copy_(by_row).view(len(place), -1, columns * _OUT, outputs)
+        torch.add(whole[:, : place.shape[1], :width], 0.0 if bias is None else bias, out=place)
     return found
 
 
 def _kernel_gradient(x: Tensor, grad: Tensor) -> Tensor:
     """Gradient [O, C, 3, 3] of the kernel, of inputs [N, C, H, W] and the gradient [N, O, H, W] of the outputs."""
-    tiles, grads = _tiles(x, _IN, 1), _tiles(grad, _OUT, 0)
     channels, outputs = x.shape[1], grad.shape[1]
     total = x.new_zeros((_IN**2, channels, outputs))
     for part in _parts(x):
-        of_tiles, of_grads = _transformed(_TILE, tiles[part], "x"), _transformed(_RESULT.T, grads[part], "grad")
+        of_tiles, of_grads = _transformed(_TILE, x, part), _transformed(_RESULT.T, grad, part)
         total.baddbmm_(of_tiles.permute(1, 2, 0), of_grads.transpose(0, 1))
     return (_KERNEL.T @ total.view(_IN**2, -1)).view(_TAPS, _TAPS, channels, outputs).permute(3, 2, 0, 1)
 
