@@ -13,7 +13,19 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from everycell.config import ModelSettings
 from everycell.models import CellMaskRCNN
 
-_METHODS = (("rpn", "forward"), ("roi_heads", "postprocess_detections"))
+Methods = tuple[tuple[str, str], ...]
+"""Parts of a network, and what they call."""
+
+PREDICTED: Methods = (("rpn", "forward"), ("roi_heads", "postprocess_detections"))
+"""Proposals, and boxes, scores and labels."""
+
+LEARNT: Methods = (
+    ("rpn", "assign_targets_to_anchors"),
+    ("rpn", "fg_bg_sampler"),
+    ("roi_heads", "select_training_samples"),
+)
+"""The cell of each anchor, and the anchors and RoIs that a training step draws."""
+
 _CLASS_GAIN = 20.0
 _OBJECTNESS_BIAS = -2.0
 
@@ -44,8 +56,8 @@ def _fit_norm(norm: nn.Module, inputs: tuple[Tensor]) -> None:
     norm.running_var.copy_(inputs[0].var((0, 2, 3)))
 
 
-def record(network: nn.Module, folder: Path) -> None:
-    """From now on keep the proposals and the boxes, scores and labels of the network's last pass in `folder`."""
+def record(network: nn.Module, folder: Path, methods: Methods = PREDICTED) -> None:
+    """From now on keep what `methods` gave in the network's last pass in `folder`."""
 
     def keep(file: Path, call: Callable[..., Any]) -> Callable[..., Any]:
         def recording(*arguments: Any) -> Any:
@@ -55,11 +67,11 @@ def record(network: nn.Module, folder: Path) -> None:
 
         return recording
 
-    _replace(network, folder, keep)
+    _replace(network, folder, methods, keep)
 
 
-def replay(network: nn.Module, folder: Path) -> None:
-    """From now on the network makes its own proposals and boxes, and goes on with those that are in `folder`."""
+def replay(network: nn.Module, folder: Path, methods: Methods = PREDICTED) -> None:
+    """From now on the network calls its own `methods`, and goes on with what is in `folder`."""
 
     def exchange(file: Path, call: Callable[..., Any]) -> Callable[..., Any]:
         def replaying(*arguments: Any) -> Any:
@@ -68,10 +80,12 @@ def replay(network: nn.Module, folder: Path) -> None:
 
         return replaying
 
-    _replace(network, folder, exchange)
+    _replace(network, folder, methods, exchange)
 
 
-def _replace(network: nn.Module, folder: Path, by: Callable[[Path, Callable[..., Any]], Callable[..., Any]]) -> None:
-    for part, method in _METHODS:
+def _replace(
+    network: nn.Module, folder: Path, methods: Methods, by: Callable[[Path, Callable[..., Any]], Callable[..., Any]]
+) -> None:
+    for part, method in methods:
         owner = getattr(network, part)
-        setattr(owner, method, by(folder / f"{part}.pt", getattr(owner, method)))
+        setattr(owner, method, by(folder / f"{part}.{method}.pt", getattr(owner, method)))

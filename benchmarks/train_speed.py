@@ -13,7 +13,8 @@ learning rate is low by default: from random weights the preset's makes losses l
   is fast at it, unless `--float32`.
 
 Each runs in a process of its own, so that peaks are its own, in turns for every step, so that both meet the same load.
-What torchvision draws (proposals, anchors, RoIs) is replayed to everycell. CPU time is that of a process's threads.
+What torchvision draws (matches, anchors, RoIs) is replayed to everycell, which draws too. CPU time is that of a
+process's threads.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -45,10 +47,10 @@ from everycell.train import get_preset
 from everycell.train.data import CropSource, make_target
 from everycell.train.memory import PeakMemory
 from everycell.train.schedule import Schedule
+from replay import LEARNT, record, replay
 from train_memory import dense_target, our_network, stock_network
 
 BATCH = 2
-Drawn = dict[str, Any]
 
 
 def run_settings(short_px: int, learning_rate: float) -> RunSettings:
@@ -62,22 +64,19 @@ def run_settings(short_px: int, learning_rate: float) -> RunSettings:
 class Stock:
     """torchvision's step, and what it drew."""
 
-    def __init__(self, data: Path, settings: RunSettings) -> None:
+    def __init__(self, data: Path, settings: RunSettings, drawn: Path) -> None:
         self.dataset, self.settings = open_dataset(data), settings
         self.source = CropSource(self.dataset, list(range(len(self.dataset))), settings.model, settings.train)
         self.network: MaskRCNN = stock_network(settings, len(self.dataset.class_names))
-        heads, rpn = self.network.roi_heads, self.network.rpn
+        heads = self.network.roi_heads
         levels = [str(level) for level in range(settings.model.backbone_layers)]
         # `stock_network` has everycell's pooling.
         heads.box_roi_pool, heads.mask_roi_pool = (MultiScaleRoIAlign(levels, size, 2) for size in (7, 14))
         self.parameters = [p for p in self.network.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(self.parameters, settings.train.learning_rate, weight_decay=1e-4)
-        self.drawn: Drawn = {}
-        self._record(rpn, "assign_targets_to_anchors", "matches")
-        self._record(rpn, "fg_bg_sampler", "anchors")
-        self._record(heads, "select_training_samples", "rois")
+        record(self.network, drawn, LEARNT)
 
-    def prepare(self, places: range, drawn: Path) -> None:
+    def prepare(self, places: range) -> None:
         """Read the images of a step, and make their masks."""
         samples = [self.dataset.load(place % len(self.dataset)) for place in places]
         self.images = [torch.from_numpy(s.image.pixels).permute(2, 0, 1).float() / 255 for s in samples]
@@ -99,24 +98,11 @@ class Stock:
         self.optimizer.step()
         return {name: value.item() for name, value in losses.items()}
 
-    def finish(self, drawn: Path) -> None:
-        """Hand over what was drawn."""
-        torch.save(self.drawn, drawn)
-
-    def _record(self, owner: nn.Module, method: str, name: str) -> None:
-        draw = getattr(owner, method)
-
-        def recording(*arguments: Any) -> Any:
-            self.drawn[name] = draw(*arguments)
-            return self.drawn[name]
-
-        setattr(owner, method, recording)
-
 
 class Ours:
     """everycell's step, with what torchvision drew."""
 
-    def __init__(self, data: Path, settings: RunSettings, *, bf16: bool) -> None:
+    def __init__(self, data: Path, settings: RunSettings, drawn: Path, *, bf16: bool) -> None:
         dataset = open_dataset(data)
         self.settings, self.bf16 = settings, bf16
         self.source = CropSource(dataset, list(range(len(dataset))), settings.model, settings.train)
@@ -124,13 +110,10 @@ class Ours:
         speed_up(network)
         self.network: CellMaskRCNN = network.to(memory_format=torch.channels_last)
         self.schedule = Schedule(self.network, settings.train, 1)
-        self._replay(self.network.rpn, "assign_targets_to_anchors", "matches")
-        self._replay(self.network.rpn, "fg_bg_sampler", "anchors")
-        self._replay(self.network.roi_heads, "select_training_samples", "rois")
+        replay(self.network, drawn, LEARNT)
 
-    def prepare(self, places: range, drawn: Path) -> None:
+    def prepare(self, places: range) -> None:
         """Read the images of a step, as a run that has seen them before."""
-        self.drawn: Drawn = torch.load(drawn)
         for place in places:
             self.source.load(place % len(self.source.indices))
 
@@ -145,18 +128,6 @@ class Ours:
         self.schedule.step()
         return {name: value.item() for name, value in losses.items()}
 
-    def finish(self, drawn: Path) -> None:
-        """Nothing to hand over."""
-
-    def _replay(self, owner: nn.Module, method: str, name: str) -> None:
-        draw = getattr(owner, method)
-
-        def replayed(*arguments: Any) -> Any:
-            draw(*arguments)  # which takes its time
-            return self.drawn[name]
-
-        setattr(owner, method, replayed)
-
 
 def uses_bf16(options: argparse.Namespace) -> bool:
     return not options.float32 and supports_bf16(torch.device("cpu"))
@@ -165,18 +136,17 @@ def uses_bf16(options: argparse.Namespace) -> bool:
 def work(options: argparse.Namespace) -> None:
     """One side: a step, and a line of JSON about it, for every line that comes in."""
     settings = run_settings(options.short_px, options.learning_rate)
-    bf16 = uses_bf16(options)
-    side = Stock(options.data, settings) if options.side == "torchvision" else Ours(options.data, settings, bf16=bf16)
+    given = options.data, settings, options.drawn
+    side = Stock(*given) if options.side == "torchvision" else Ours(*given, bf16=uses_bf16(options))
     memory = PeakMemory(torch.device("cpu"))
     memory.reset()
     for number in map(int, sys.stdin):
         places = range(number * BATCH, (number + 1) * BATCH)
-        side.prepare(places, options.drawn)
+        side.prepare(places)
         torch.manual_seed(number)
         wall, cpu = time.perf_counter(), time.process_time()
         losses = side.step(places)
         spent = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
-        side.finish(options.drawn)
         print(json.dumps({"losses": losses, **spent, "peak_bytes": memory.read()}), flush=True)
 
 
@@ -235,13 +205,11 @@ def main() -> None:
     if options.side:
         work(options)
         return
-    drawn, steps = options.out.with_suffix(".drawn"), []
-    try:
-        for step in turns(options, drawn):
+    steps = []
+    with tempfile.TemporaryDirectory() as drawn:
+        for step in turns(options, Path(drawn)):
             steps.append(step)
             print(len(steps), summary(steps), flush=True)
-    finally:
-        drawn.unlink(missing_ok=True)
     report = {
         "measured": "one training step of preset reference, batch 2, CPU; median of all steps but the first",
         "steps": len(steps),

@@ -46,5 +46,5 @@ def read_leaderboard(path: Path) -> bytes:
             return archive.read(LEADERBOARD_MEMBER)
     except OSError as error:
         raise DataError(f"cannot open {path}: {error.strerror or error}; check the path") from error
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, zlib.error) as error:
+    except (zipfile.BadZipFile, RuntimeError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read the zip {path}: {error}; write it again") from error
