@@ -94,3 +94,9 @@ def test_8_bit_integers_without_images(everycell, model, tmp_path):
     assert code == 1
     assert f"no such file or folder: {tmp_path / 'none'}" in err
     assert not exported.exists()
+
+
+def test_a_wrong_suffix_is_told_before_images_are_read(everycell, model, tmp_path):
+    code, _, err = everycell("export", model, "-o", tmp_path / "tiny.onnx", "--to", "openvino", "--int8", "none")
+    assert code == 1
+    assert f"{tmp_path / 'tiny.onnx'}: expected a file name that ends in .xml" in err

@@ -46,9 +46,10 @@ def export(
     from everycell.cli.outputs import refuse_existing
     from everycell.io import find_images
     from everycell.models.checkpoint import find_model, load_network
-    from everycell.models.exported import export_network, exported_files
+    from everycell.models.exported import check_export, export_network, exported_files
     from everycell.predict import load_model
 
+    check_export(output, to, int8=int8 is not None)
     if not overwrite:
         refuse_existing(exported_files(output))
     images = [image for _, image in find_images([int8])] if int8 else []

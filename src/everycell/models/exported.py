@@ -87,16 +87,25 @@ def export_network(
             float32.
 
     Raises:
-        ConfigError: the suffix is another one's, the format has no 8-bit integers, or a package is not installed.
+        ConfigError: as `check_export`, or a package is not installed.
         OutputError: the file cannot be written.
     """
-    runtime = _RUNTIMES[to]
-    if path.suffix != runtime.suffix:
-        raise ConfigError(f"{path}: expected a file name that ends in {runtime.suffix} for {to}, got {path.suffix!r}")
-    if calibration and to != "openvino":
-        raise ConfigError(f"8-bit integers are for openvino alone, got {to}")
-    save = partial(_save_openvino, calibration=calibration) if calibration else runtime.save
+    check_export(path, to, int8=bool(calibration))
+    save = partial(_save_openvino, calibration=calibration) if calibration else _RUNTIMES[to].save
     save(TraceableMaskRCNN(network), card.model_dump_json(), path)
+
+
+def check_export(path: Path, to: Format, *, int8: bool) -> None:
+    """Refuse what `export_network` cannot write, before anything is read for it.
+
+    Raises:
+        ConfigError: the suffix of `path` is another format's, or the format has no 8-bit integers.
+    """
+    suffix = _RUNTIMES[to].suffix
+    if path.suffix != suffix:
+        raise ConfigError(f"{path}: expected a file name that ends in {suffix} for {to}, got {path.suffix!r}")
+    if int8 and to != "openvino":
+        raise ConfigError(f"8-bit integers are for openvino alone, got {to}")
 
 
 def is_exported(path: Path) -> bool:
