@@ -3,8 +3,8 @@
     python benchmarks/publish_tissue.py --shipped RUN/last.safetensors --fold FOLD_RUN/last.safetensors --data DIR
 
 `--shipped` was trained on all of CoNSeP's training part, `--fold` by the same recipe without the six images of
-`tissue_experiments.FOLD`. The latter is measured on those, in as many bits as the former, which gives the score threshold
-and the figures: the former is written with them, and its checksum, into the package.
+`tissue_experiments.FOLD`. The latter is measured on those, in as many bits as the former, which gives the score
+threshold and the figures: the former is written with them, and its checksum, into the package.
 """
 
 from __future__ import annotations
