@@ -28,7 +28,7 @@ def shipped(tmp_path, monkeypatch):
         metrics={"f1_50": 0.8126},
     )
     path = tmp_path / "tiny.safetensors"
-    save_model(path, CellMaskRCNN(settings, 2).state_dict(), card, bits=16)
+    save_model(path, CellMaskRCNN(settings, 2).state_dict(), card, half=True)
     (tmp_path / "SHA256SUMS").write_text(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  tiny.safetensors\n")
     monkeypatch.setattr("everycell.models.checkpoint.shipped_models", lambda: {"tiny": path})
     return path

@@ -74,32 +74,15 @@ def test_round_trip_predicts_the_same(small, build, card, path):
 
 def test_half_is_half_the_size_and_close(small, build, card, path):
     network = build(small)
+    network.backbone.body.bn1.running_var[0] = 83_000  # as ImageNet's ResNet-50 has it, and more than float16 holds
     save_model(path, network.state_dict(), card)
     whole = path.stat().st_size
-    save_model(path, network.state_dict(), card, bits=16)
+    save_model(path, network.state_dict(), card, half=True)
     assert path.stat().st_size < 0.55 * whole
     loaded, _ = load_network(path)
     for key, value in loaded.state_dict().items():
         assert value.dtype == network.state_dict()[key].dtype
         torch.testing.assert_close(value, network.state_dict()[key], rtol=1e-3, atol=1e-6)
-
-
-def test_eight_bits_keep_large_weights_to_a_254th_of_the_largest_of_their_channel(small, build, card, path):
-    network = build(small)
-    save_model(path, network.state_dict(), card, bits=16)
-    half = path.stat().st_size
-    large = {key: value for key, value in network.state_dict().items() if value.numel() >= 2**18}
-    next(iter(large.values()))[0] = 0  # a channel that does nothing
-    save_model(path, network.state_dict(), card, bits=8)
-    assert path.stat().st_size < half - 0.98 * sum(value.numel() for value in large.values())
-    loaded, _ = load_network(path)
-    for key, value in loaded.state_dict().items():
-        expected = network.state_dict()[key]
-        if key in large:
-            most = expected.flatten(1).abs().amax(1, keepdim=True) / 254
-            assert torch.all((value - expected).flatten(1).abs() <= 1.001 * most), key
-        else:
-            torch.testing.assert_close(value, expected, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("source", ["random", "partial"])

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -23,8 +23,6 @@ from everycell.models.mask_rcnn import CellMaskRCNN
 
 CARD_KEY = "everycell"
 """Where the card is, in the metadata of a model file of any format."""
-_SCALE = "::scale"  # ends the key of an 8-bit tensor's scales
-_LARGE = 2**18
 
 
 class ModelCard(Settings):
@@ -45,26 +43,23 @@ class ModelCard(Settings):
     versions: dict[str, str] = Field(default_factory=dict)
 
 
-def save_model(path: Path, state: Mapping[str, Tensor], card: ModelCard, *, bits: Literal[8, 16, 32] = 32) -> None:
+def save_model(path: Path, state: Mapping[str, Tensor], card: ModelCard, *, half: bool = False) -> None:
     """Write weights and card to `path`.
 
     Args:
         path: a `.safetensors` file.
         state: a `CellMaskRCNN.state_dict()`.
         card: the metadata.
-        bits: 16 stores floating-point tensors as float16; 8 also stores those of 2**18 numbers and more as int8, with
-            one scale for each output channel.
+        half: store kernels and matrices as float16. Norms and biases, a thousandth of a model, stay as they are: a
+            variance of ImageNet's weights is beyond what float16 can hold.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    tensors: dict[str, Tensor] = {}
-    for key, tensor in state.items():
-        value = tensor.detach().cpu().contiguous()
-        if bits == 8 and value.is_floating_point() and value.numel() >= _LARGE:
-            tensors[key], tensors[key + _SCALE] = _to_int8(value)
-        else:
-            tensors[key] = value.half() if bits < 32 and value.is_floating_point() else value
+    tensors = {
+        key: (value.half() if half and value.dim() > 1 else value).detach().cpu().contiguous()
+        for key, value in state.items()
+    }
     write_bytes(path, save(tensors, metadata={CARD_KEY: card.model_dump_json()}))
 
 
@@ -120,24 +115,11 @@ def _read(path: Path, *, tensors: bool) -> tuple[ModelCard, dict[str, Tensor]]:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()} if tensors else {}  # noqa: SIM118
-        for key in [key for key in state if key.endswith(_SCALE)]:
-            weight = key.removesuffix(_SCALE)
-            state[weight] = _from_int8(state[weight], state.pop(key))
-    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as error:
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise ModelError(f"{path}: not a .safetensors file, or damaged ({error}); get the file anew") from None
     if CARD_KEY not in metadata:
         raise ModelError(f"{path}: a .safetensors file but not an everycell model; train one with `everycell train`")
     return parse_card(metadata[CARD_KEY], path), state
-
-
-def _to_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
-    rows = weight.float().flatten(1)
-    scale = rows.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / 127
-    return (rows / scale).round().to(torch.int8).view_as(weight), scale
-
-
-def _from_int8(weight: Tensor, scale: Tensor) -> Tensor:
-    return (weight.flatten(1) * scale).view_as(weight)
 
 
 def parse_card(text: str, path: Path) -> ModelCard:
