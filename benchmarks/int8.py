@@ -32,10 +32,10 @@ from everycell.models.checkpoint import find_model, load_network
 from everycell.models.exported import export_network
 from everycell.predict import Model
 from everycell.structures import Sample
+from everycell.train.validation import AP_SCORE_THRESH
 from export_speed import cut
 from timing import in_turns, machine, seconds
 
-LEAST_SCORE = 0.05
 IOUS = (0.95, 0.5)
 
 
@@ -64,7 +64,7 @@ def measure(models: dict[str, Model], samples: list[Sample], rounds: int) -> dic
     n_cells = 0
     for sample in (part(sample, first) for sample in samples):
         truth = class_blind(sample.to_instances())
-        found = {way: model.predict(sample.image, score_thresh=LEAST_SCORE) for way, model in models.items()}
+        found = {way: model.predict(sample.image, score_thresh=AP_SCORE_THRESH) for way, model in models.items()}
         sure = {way: cells.select(cells.scores >= thresh) for way, cells in found.items()}
         reference = next(iter(sure.values()))
         n_cells += len(reference)

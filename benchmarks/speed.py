@@ -46,6 +46,7 @@ from everycell.models.checkpoint import ModelCard, file_sha256, find_model, read
 from everycell.structures import Instances
 from everycell.train import get_preset
 from everycell.train.memory import PeakMemory
+from everycell.train.validation import AP_SCORE_THRESH
 from everycell.transforms import stretch, zoom_image
 from ours import Everycell
 from pictures import Picture, generated_picture, mosaic_picture, real_pictures
@@ -59,7 +60,6 @@ STAGES = (
     *("read", "resize", "trunk", "proposals", "box RoIAlign", "box head", "NMS", "mask RoIAlign", "mask head"),
     *("masks", "stitching", "encoding", "writing", "other"),
 )
-AP_SCORE = 0.05
 
 
 # In the process of one side.
@@ -96,8 +96,8 @@ def run_for_agreement(picture: Path, size: tuple[int, int], out: Path) -> tuple[
     side = _here["side"]
     side.prepare(size)
     if isinstance(side, Everycell):
-        return side.run(picture, out, AP_SCORE), side.run_without_rule(picture, out, AP_SCORE)
-    found = side.run(picture, out, AP_SCORE)
+        return side.run(picture, out, AP_SCORE_THRESH), side.run_without_rule(picture, out, AP_SCORE_THRESH)
+    found = side.run(picture, out, AP_SCORE_THRESH)
     return found.pasted(), found.resampled(aligned=side.card.settings.aligned)
 
 

@@ -30,11 +30,11 @@ from everycell.predict import load_model
 from everycell.predict.views import VIEWS
 from everycell.structures import Instances
 from everycell.train import Trainer, TrainJob, get_preset
+from everycell.train.validation import AP_SCORE_THRESH
 
 FOLD = ("train_2", "train_6", "train_9", "train_20", "train_24", "train_25")
 """All four classes: 84 other, 521 inflammatory, 955 epithelial and 1,199 spindle nuclei or so, dense and sparse."""
 
-LEAST_SCORE = 0.05
 _THRESHOLDS = tuple(round(0.2 + 0.05 * i, 2) for i in range(13))
 _INTERVALS = ("pq", "aji", "dice", "f_d", "f1_50", "ap50")
 
@@ -89,7 +89,7 @@ def best_threshold(truths: list[Instances], preds: list[Instances]) -> float:
 
 
 def evaluate_fold(
-    dataset: Dataset, model_file: Path, views: str = "none", least_score: float = LEAST_SCORE
+    dataset: Dataset, model_file: Path, views: str = "none", least_score: float = AP_SCORE_THRESH
 ) -> EvaluationResult:
     """What a model finds in the fold, from the best threshold on; `views` as in `everycell predict`."""
     model = load_model(model_file)
@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--preset", default="tissue")
     parser.add_argument("--set", nargs="*", default=[], metavar="TABLE.KEY=JSON")
     parser.add_argument("--views", default="none", choices=VIEWS)
-    parser.add_argument("--least-score", type=float, default=LEAST_SCORE, help="of the cells that count for AP")
+    parser.add_argument("--least-score", type=float, default=AP_SCORE_THRESH, help="of the cells that count for AP")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
     dataset = open_dataset(args.data)

@@ -49,7 +49,7 @@ def export(
     from everycell.models.exported import check_export, export_network, exported_files
     from everycell.predict import load_model
 
-    check_export(output, to, int8=int8 is not None)
+    check_export(output, to, int8=bool(int8))
     if not overwrite:
         refuse_existing(exported_files(output))
     images = [image for _, image in find_images([int8])] if int8 else []

@@ -62,7 +62,7 @@ def _tiles(x: Tensor, part: tuple[slice, slice], size: int) -> Tensor:
     shown = x[images].permute(0, 2, 3, 1)
     n, height, width, channels = shown.shape
     rows, columns, border = lines.stop - lines.start, _grid(x)[1], (size - _OUT) // 2
-    padded = _memory(f"padded {size}", n, *(_OUT * (count - 1) + size for count in (rows, columns)), channels)
+    padded = _memory("padded", n, *(_OUT * (count - 1) + size for count in (rows, columns)), channels)
     top = _OUT * lines.start - border
     bottom = min(height, top + padded.shape[1])
     padded.zero_()[:, max(0, -top) : bottom - top, border : border + width] = shown[:, max(0, top) : bottom]
@@ -100,7 +100,7 @@ def _transformed(matrix: Tensor, x: Tensor, part: tuple[slice, slice]) -> Tensor
     """[P, M, C]: the matrix [M, size²] times each of the P tiles of a part of x [N, C, H, W]."""
     size = math.isqrt(matrix.shape[1])
     tiles = _tiles(x, part, size)
-    squares = _memory(f"squares {size}", math.prod(tiles.shape[:3]), size * size, x.shape[1])
+    squares = _memory("squares", math.prod(tiles.shape[:3]), size * size, x.shape[1])
     squares.view(tiles.shape).copy_(tiles)
     out = _memory(f"transformed {size}", len(squares), len(matrix), x.shape[1])
     return torch.bmm(matrix.expand(len(squares), -1, -1), squares, out=out)
@@ -126,7 +126,8 @@ def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
     (n, _, height, width), outputs, columns = x.shape, kernel.shape[2], _grid(x)[1]
     found = torch.empty((n, outputs, height, width), memory_format=torch.channels_last)
     for part in _parts(x):
-        of_tiles, (images, lines) = _transformed(_TILE, x, part), part
+        images, lines = part
+        of_tiles = _transformed(_TILE, x, part)
         count = len(of_tiles)
         products = _memory("products", count, _IN**2, outputs)
         torch.bmm(of_tiles.transpose(0, 1), kernel, out=products.transpose(0, 1))
